@@ -1,0 +1,101 @@
+"""``disagg plan``: where every server, rank and role of a case would run, and for how long. Starts nothing."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pytest_disagg.config.case import Case
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add ``plan`` to the sub-commands of ``disagg``."""
+    from pytest_disagg.cli.common import add_case_options
+
+    parser = subparsers.add_parser(
+        "plan",
+        help="print nodes, GPUs, ranks, roles and deadlines of a case; starts nothing",
+        description="Print the placement of cases on nodes and GPUs, their roles and their deadlines. Starts nothing "
+        "and needs neither a GPU nor a cluster.",
+    )
+    parser.add_argument("target", nargs="+", metavar="TARGET", help="case file, its bare name, or a full test id")
+    parser.add_argument("--json", action="store_true", help="JSON: one object, or a list when there are several")
+    parser.add_argument("--commands", action="store_true", help="also print the command of each role")
+    add_case_options(parser)
+    parser.set_defaults(func=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the plans of all targets; nothing is printed when one of them has a problem.
+
+    Raises:
+        ConfigError: the problems of all targets together.
+    """
+    import json
+
+    from pytest_disagg.cli.plan_text import render
+    from pytest_disagg.errors import ConfigError, Problem
+
+    plans: list[dict[str, Any]] = []
+    problems: list[Problem] = []
+    for target in options.target:
+        try:
+            plans += _plans(target, options)
+        except ConfigError as error:
+            problems += error.problems
+    if problems:
+        raise ConfigError(problems)
+    if options.json:
+        print(json.dumps(plans[0] if len(plans) == 1 else plans, indent=2))
+    else:
+        print("\n\n".join(render(plan) for plan in plans))
+    return 0
+
+
+def _plans(target: str, options: argparse.Namespace) -> list[dict[str, Any]]:
+    from pytest_disagg.cli.common import search_dirs, settings
+    from pytest_disagg.config.resolve import load_cases
+
+    environ = os.environ
+    cases = load_cases(target, dirs=search_dirs(options, environ), settings=settings(options, environ), environ=environ)
+    return [plan for case in cases for plan in _plans_of(case, with_commands=options.commands)]
+
+
+def _plans_of(case: Case, *, with_commands: bool) -> list[dict[str, Any]]:
+    """The layouts of one case with its limits, notes and, on request, commands."""
+    from pytest_disagg.cli.plan_commands import commands
+    from pytest_disagg.errors import UsageError
+    from pytest_disagg.topology.deadlines import deadlines
+    from pytest_disagg.topology.layout import layouts
+    from pytest_disagg.topology.placement import place
+
+    placement = place(case)
+    limits = deadlines(case)
+    plans = layouts(case, placement)
+    together = [(server,) for server in placement.servers] if placement.alone else [placement.servers]
+    for servers, plan in zip(together, plans, strict=True):
+        plan["deadlines"] = limits.as_dict()
+        plan["stages"] = [
+            {"stage": stage.name, "limit_s": stage.limit_s, "times": stage.count} for stage in limits.stages
+        ]
+        plan["notes"] = list(case.notes)
+        plan["placeholders"] = _placeholders(case)
+        if with_commands:
+            try:
+                plan["commands"] = commands(case, placement, servers)
+            except UsageError as error:
+                plan["notes"].append(f"no commands: {error}")
+    return plans
+
+
+def _placeholders(case: Case) -> dict[str, str]:
+    """The placeholders that nothing filled: dotted key -> ``<name>``, or several of them."""
+    from pytest_disagg.config.placeholders import placeholders_in
+    from pytest_disagg.config.yaml import dotted
+
+    found: dict[str, list[str]] = {}
+    for key, name in placeholders_in(case.document):
+        found.setdefault(dotted(key), []).append(f"<{name}>")
+    return {key: " ".join(names) for key, names in found.items()}

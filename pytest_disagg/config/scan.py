@@ -1,0 +1,138 @@
+"""The first look at a file, as cheap as it gets: is it YAML, of which kind, which names does it offer.
+
+Called for every file of a config directory at each pytest start, so nothing is built that a few regular expressions
+over the bytes can tell; where they cannot be sure (flow style, anchors, unusual indentation), the file is parsed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pytest_disagg.config import yaml
+from pytest_disagg.config.ids import AGGR_FILE_CASES, DISAGG_FILE_CASES, Kind
+from pytest_disagg.config.names import explicit_server_names
+from pytest_disagg.config.text import did_you_mean, one_of, shown
+from pytest_disagg.errors import ConfigError, Problem
+
+_KEYS = re.compile(rb"^(worker_config|server_configs|cases|clusters)[ \t]*:(?=[ \t\r\n]|$)", re.MULTILINE)
+_INLINE_CASES = re.compile(rb"^cases[ \t]*:[ \t]*\[([\w\-, \t]*)\][ \t]*(?:#.*)?\r?$", re.MULTILINE)
+_SERVERS = re.compile(
+    rb"^server_configs[ \t]*:[ \t]*(?:#.*)?\r?\n((?:[ \t]*(?:#.*)?\r?\n|[ \-].*(?:\n|$))*)", re.MULTILINE
+)
+_PLAIN_NAME = rb"[ ]*(?:\"([\w.+\-]+)\"|'([\w.+\-]+)'|([A-Za-z_][\w.+\-]*))[ \t]*(?:#.*)?\r?$"
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What a first look shows. With a ``problem`` the file offers nothing and its one case fails with that.
+
+    ``cases`` are the names its ``cases:`` lists, None where it has none; ``servers`` the names that an aggregated file
+    gives to servers, in file order.
+    """
+
+    kind: Kind
+    cases: tuple[str, ...] | None = None
+    servers: tuple[str, ...] = ()
+    problem: Problem | None = None
+
+    @property
+    def offered(self) -> tuple[str, ...]:
+        """The case names (``disagg-e2e``, ``aggr``) of this file."""
+        if self.cases is not None:
+            return self.cases
+        return {"disagg": DISAGG_FILE_CASES, "aggr": AGGR_FILE_CASES}.get(self.kind, ())
+
+
+def scan(path: Path) -> Scan:
+    """Look at a file. Never raises for what the file holds."""
+    try:
+        text = yaml.read(path)
+        if problem := yaml.check_syntax(text, path):
+            return Scan("unknown", problem=problem)
+        return _scan(text, path)
+    except ConfigError as error:
+        return Scan("unknown", problem=error.problems[0])
+
+
+def _scan(text: bytes, path: Path) -> Scan:
+    keys = set(_KEYS.findall(text))
+    data: Mapping[str, Any] | None = None
+    if not keys & {b"worker_config", b"server_configs"}:
+        data = yaml.parse(text, path).data
+        keys = {str(key).encode() for key in data}
+    disagg, aggr = b"worker_config" in keys, b"server_configs" in keys
+    if not disagg and not aggr:
+        if b"clusters" in keys or path.name.startswith("cluster"):
+            return Scan("cluster")
+        hint = next((hint for key in data or () if (hint := did_you_mean(str(key), _CASE_KEYS, 0.8))), "")
+        return _bad(path, 1, "", "neither worker_config nor server_configs", "one of them at the top level", hint)
+    if disagg and aggr:
+        return _bad(path, _line(text, b"server_configs"), "", "worker_config and server_configs", "one of them")
+    kind: Kind = "disagg" if disagg else "aggr"
+    cases: tuple[str, ...] | None = None
+    if b"cases" in keys:
+        listed = _listed_cases(text, data, path)
+        if problem := cases_problem(listed, kind, path, _line(text, b"cases")):
+            return Scan(kind, problem=problem)
+        cases = tuple(listed)
+    servers = () if disagg else _server_names(text, data, path)
+    return Scan(kind, cases, servers)
+
+
+_CASE_KEYS = ("worker_config", "server_configs")
+
+
+def _listed_cases(text: bytes, data: Mapping[str, Any] | None, path: Path) -> Any:
+    inline = _INLINE_CASES.search(text) if data is None else None
+    if inline is None:
+        return (data if data is not None else yaml.parse(text, path).data)["cases"]
+    return [name.strip().decode() for name in inline.group(1).split(b",") if name.strip()]
+
+
+def cases_problem(listed: Any, kind: Kind, path: Path, line: int | None) -> Problem | None:
+    """What is wrong with a file's ``cases:``, None where nothing is."""
+    allowed = DISAGG_FILE_CASES if kind == "disagg" else AGGR_FILE_CASES
+    if not isinstance(listed, list) or not listed:
+        return Problem(path, line, "cases", shown(listed), f"a list with at least one of {', '.join(allowed)}")
+    for index, name in enumerate(listed):
+        if name not in allowed:
+            return Problem(path, line, f"cases.{index}", shown(name), one_of(allowed), did_you_mean(str(name), allowed))
+        if name in listed[:index]:
+            return Problem(path, line, f"cases.{index}", f"{name} twice", "each case once")
+    return None
+
+
+def _server_names(text: bytes, data: Mapping[str, Any] | None, path: Path) -> tuple[str, ...]:
+    if data is None and (names := _quick_server_names(text)) is not None:
+        return names
+    return explicit_server_names(data if data is not None else yaml.parse(text, path).data)
+
+
+def _quick_server_names(text: bytes) -> tuple[str, ...] | None:
+    """The names of a block-style list of servers that all have one; None where that is not plain to see."""
+    block = _SERVERS.search(text)
+    if block is None:
+        return None
+    body = block.group(1)
+    dash = re.search(rb"^([ ]*)-([ ]+)\S", body, re.MULTILINE)
+    if dash is None:
+        return None
+    indent = dash.group(1)
+    items = len(re.findall(rb"^" + indent + rb"-[ ]", body, re.MULTILINE))
+    inner = indent + b" " + dash.group(2)
+    name = rb"^(?:" + indent + rb"-" + dash.group(2) + rb"|" + inner + rb")name:" + _PLAIN_NAME
+    found = [b"".join(groups).decode() for groups in re.findall(name, body, re.MULTILINE)]
+    return tuple(found) if len(found) == items else None
+
+
+def _line(text: bytes, key: bytes) -> int | None:
+    match = re.search(rb"^" + key + rb"[ \t]*:", text, re.MULTILINE)
+    return text.count(b"\n", 0, match.start()) + 1 if match else None
+
+
+def _bad(path: Path, line: int | None, key: str, found: str, expected: str, hint: str = "") -> Scan:
+    return Scan("unknown", problem=Problem(path, line, key, found, expected, hint))

@@ -1,0 +1,116 @@
+"""What a serving engine has to say for itself: commands, addresses, readiness. A new engine is one class.
+
+Engines never start anything and never know pytest: they return argument lists and files as data, and answer questions
+about a URL. ``roles`` does the rest, the same way for all of them. Found by entry-point group
+``pytest_disagg.engines`` (name -> class without arguments) through :mod:`pytest_disagg.engines.registry`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from pytest_disagg.config.case import Case, Mode, ServerSpec
+
+
+@dataclass(frozen=True)
+class Launch:
+    """A process to start. ``files`` (absolute path -> text) are written, whole, before it starts.
+
+    ``env`` lies over the role's own environment. The process reports ``host:port`` in ``address_file`` (written to a
+    temporary name and renamed).
+    """
+
+    argv: tuple[str, ...]
+    address_file: Path
+    env: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[Path, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ServerRequest:
+    """One server to be started: the role that asks, its place in the run directory, the interface to bind.
+
+    ``config_dir`` is this role's own folder for what it writes; ``log_dir`` is where extra logs (a truth log) may lie.
+    """
+
+    case: Case
+    spec: ServerSpec
+    role: str
+    index: int
+    host: str
+    config_dir: Path
+    log_dir: Path
+    address_file: Path
+
+
+@dataclass(frozen=True)
+class CoordinatorRequest:
+    """The coordinator, started when every server has an address. ``ctx``/``gen`` are ``host:port`` in index order."""
+
+    case: Case
+    role: str
+    host: str
+    ctx: Sequence[str]
+    gen: Sequence[str]
+    config_dir: Path
+    log_dir: Path
+    address_file: Path
+
+
+@dataclass(frozen=True)
+class Seen:
+    """An answer to "is it ready?" and, ready or not, what was last seen, in words for an error message."""
+
+    ok: bool
+    seen: str
+
+
+@dataclass(frozen=True)
+class ProbePolicy:
+    """What may be sent before the measured load, per mode, and whether the load can be repeated on the deployment."""
+
+    probe: bool
+    warmup: bool
+    repeat: bool
+
+
+class Engine(Protocol):
+    """A serving engine. Methods are quick, raise :class:`pytest_disagg.errors.ConfigError` or ``UsageError`` only."""
+
+    name: str
+
+    def unavailable(self, case: Case) -> str | None:
+        """Why this engine cannot run here (``trtllm-serve is not on PATH``); None when it can. Starts nothing."""
+        ...
+
+    def server(self, request: ServerRequest) -> Launch:
+        """The command of one CTX, GEN or aggregated server."""
+        ...
+
+    def coordinator(self, request: CoordinatorRequest) -> Launch:
+        """The command of the coordinator in front of the given servers."""
+        ...
+
+    def healthy(self, url: str, timeout_s: float) -> Seen:
+        """Whether the server or coordinator at ``url`` (``http://host:port``) answers as healthy. Never raises."""
+        ...
+
+    def routable(self, url: str, *, ctx: int, gen: int, timeout_s: float) -> Seen:
+        """Whether the coordinator at ``url`` reports that many instances. Never raises."""
+        ...
+
+    def progress(self, url: str, timeout_s: float) -> int | None:
+        """A counter that grows while the server works (tokens, iterations); None where it has none. Never raises."""
+        ...
+
+    def probe_policy(self, mode: Mode) -> ProbePolicy:
+        """How a deployment in that mode is probed."""
+        ...
+
+    def iteration_logs(self) -> bool:
+        """Whether GEN servers write iteration log lines that gen_only cases are measured on."""
+        ...

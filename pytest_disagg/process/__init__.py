@@ -1,0 +1,1 @@
+"""Starting and ending processes so that none is left over. Standard library only."""
