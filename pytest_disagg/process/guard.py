@@ -1,0 +1,235 @@
+"""Stands between a parent and one child process, and leaves nothing behind: ``python -I guard.py '<json spec>'``.
+
+The guard is a child subreaper: whatever the child starts, in whatever session, ends up below the guard when its own
+parent dies, and is killed when the child is gone. The guard ends the child when its own parent is gone (its standard
+input, a pipe that only the parent holds, reaches its end), so ``kill -9`` of any process of the chain leaves nothing.
+
+It is a script of its own, standard library only, and is never imported by the process that starts it: it must be up
+in milliseconds. Reports on standard output, one JSON object a line: ``{"pid": n}`` or ``{"error": text}``, then
+``{"exit_code": n | null, "signal": name | null, "reason": text}``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from types import FrameType
+from typing import Any
+
+PR_SET_PDEATHSIG = 1
+PR_SET_CHILD_SUBREAPER = 36
+LEFTOVER_GRACE_S = 1.0
+
+
+def prctl(option: int, value: int) -> None:
+    """Ask the kernel; a kernel that refuses is no reason to refuse the run (the liveness pipe still works)."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)
+
+
+class CappedLog:
+    """A log file that never grows beyond head + 2 x tail bytes: its beginning and its end are kept."""
+
+    def __init__(self, path: str, head: int, tail: int) -> None:
+        self.path, self.head, self.tail = path, head, tail
+        self.dropped = 0
+        self.file = open(path, "ab", buffering=0)  # noqa: SIM115
+        self.size = self.file.tell()
+
+    def write(self, data: bytes) -> None:
+        self.file.write(data)
+        self.size += len(data)
+        if self.size > self.head + 2 * self.tail:
+            self.compact()
+
+    def compact(self) -> None:
+        self.file.close()
+        temporary = self.path + ".tmp"
+        with open(self.path, "rb") as old, open(temporary, "wb") as new:
+            new.write(old.read(self.head))
+            left_out = self.size - self.head - self.tail
+            self.dropped += left_out
+            new.write(b"\n[... %d bytes left out: log capped ...]\n" % self.dropped)
+            old.seek(-self.tail, os.SEEK_END)
+            new.write(old.read())
+        os.replace(temporary, self.path)
+        self.file = open(self.path, "ab", buffering=0)  # noqa: SIM115
+        self.size = self.file.tell()
+
+
+def descendants(root: int) -> list[int]:
+    """Process ids below ``root``, children before grandchildren."""
+    parents: dict[int, list[int]] = {}
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            try:
+                with open(f"/proc/{name}/stat", "rb") as stat:
+                    fields = stat.read().rpartition(b")")[2].split()
+            except OSError:
+                continue
+            if fields[0] != b"Z":
+                parents.setdefault(int(fields[1]), []).append(int(name))
+    found: list[int] = []
+    todo = [root]
+    while todo:
+        for pid in parents.get(todo.pop(), ()):
+            found.append(pid)
+            todo.append(pid)
+    return found
+
+
+def send(pids: list[int], number: int) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, number)
+
+
+class Guard:
+    def __init__(self, spec: dict[str, Any]) -> None:
+        self.spec = spec
+        self.reason = ""
+        self.kill_at: float | None = None
+        self.status: int | None = None
+        self.log: CappedLog | None = None
+        self.child: subprocess.Popen[bytes]
+        if spec.get("log"):
+            self.log = CappedLog(spec["log"], spec["log_head_bytes"], spec["log_tail_bytes"])
+
+    def run(self) -> int:
+        wake_read, wake_write = os.pipe()
+        os.set_blocking(wake_write, False)
+        signal.set_wakeup_fd(wake_write)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, self.asked)
+        signal.signal(signal.SIGCHLD, lambda received, frame: None)
+        prctl(PR_SET_CHILD_SUBREAPER, 1)
+        try:
+            self.child = subprocess.Popen(
+                self.spec["argv"],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE if self.log else subprocess.DEVNULL,
+                stderr=subprocess.STDOUT,
+                cwd=self.spec.get("cwd"),
+                start_new_session=True,
+                preexec_fn=lambda: prctl(PR_SET_PDEATHSIG, signal.SIGKILL),
+            )
+        except OSError as error:
+            report({"error": f"{self.spec['argv'][0]}: {error.strerror or error}"})
+            return 127
+        report({"pid": self.child.pid})
+        self.watch(wake_read)
+        ending = self.ending()
+        # Before the sweep: whoever waits for this role must know at once, not after the last straggler.
+        if self.spec.get("exit_file"):
+            write_atomically(self.spec["exit_file"], json.dumps({"role": self.spec["name"], **ending}))
+        self.sweep()
+        self.drain()
+        report(ending)
+        return 128 + signal.Signals[ending["signal"]] if ending["signal"] else int(ending["exit_code"])
+
+    def asked(self, number: int, frame: FrameType | None) -> None:
+        self.end(f"guard got {signal.Signals(number).name}")
+
+    def end(self, reason: str) -> None:
+        """TERM the child's group now; KILL after the grace (counted from the first request)."""
+        if self.kill_at is None:
+            self.reason = reason
+            self.kill_at = time.monotonic() + self.spec["grace_s"]
+            self.signal_group(signal.SIGTERM)
+
+    def signal_group(self, number: int) -> None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.child.pid, number)
+
+    def watch(self, wake_read: int) -> None:
+        output = self.output()
+        inputs = [wake_read, sys.stdin.fileno(), *([] if output is None else [output])]
+        while not self.reap():
+            wait = None if self.kill_at is None else max(0.0, self.kill_at - time.monotonic())
+            readable, _, _ = select.select(inputs, [], [], wait)
+            for descriptor in readable:
+                data = os.read(descriptor, 1 << 16)
+                if self.log and descriptor == output:
+                    if data:
+                        self.log.write(data)
+                    else:
+                        inputs.remove(descriptor)
+                elif descriptor == sys.stdin.fileno() and not data:
+                    inputs.remove(descriptor)
+                    self.end("its parent is gone")
+            if self.kill_at is not None and time.monotonic() >= self.kill_at:
+                self.signal_group(signal.SIGKILL)
+                send(descendants(os.getpid()), signal.SIGKILL)
+                self.kill_at = time.monotonic() + 1.0
+
+    def reap(self) -> bool:
+        """Collect what has ended; True when the child itself has."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return self.status is not None
+            if pid == 0:
+                return self.status is not None
+            if pid == self.child.pid:
+                self.status = status
+
+    def sweep(self) -> None:
+        """End every descendant that outlived the child: TERM, a moment, KILL, until none is left."""
+        left = descendants(os.getpid())
+        send(left, signal.SIGTERM)
+        kill_at = time.monotonic() + LEFTOVER_GRACE_S
+        while left:
+            self.reap()
+            left = descendants(os.getpid())
+            if left and time.monotonic() >= kill_at:
+                send(left, signal.SIGKILL)
+            if left:
+                select.select([], [], [], 0.01)
+        self.reap()
+
+    def drain(self) -> None:
+        """Log what is still in the pipe; whoever could write to it is gone."""
+        output = self.output()
+        if self.log and output is not None:
+            os.set_blocking(output, False)
+            with contextlib.suppress(BlockingIOError):
+                while data := os.read(output, 1 << 16):
+                    self.log.write(data)
+
+    def output(self) -> int | None:
+        return self.child.stdout.fileno() if self.child.stdout is not None else None
+
+    def ending(self) -> dict[str, Any]:
+        status = 0 if self.status is None else self.status
+        signaled = os.WIFSIGNALED(status)
+        return {
+            "exit_code": None if signaled else os.WEXITSTATUS(status),
+            "signal": signal.Signals(os.WTERMSIG(status)).name if signaled else None,
+            "reason": self.reason,
+        }
+
+
+def write_atomically(path: str, text: str) -> None:
+    temporary = f"{path}.{os.getpid()}.tmp"
+    with open(temporary, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def report(message: dict[str, Any]) -> None:
+    with contextlib.suppress(OSError):
+        os.write(1, (json.dumps(message) + "\n").encode())
+
+
+if __name__ == "__main__":
+    raise SystemExit(Guard(json.loads(sys.argv[1])).run())
