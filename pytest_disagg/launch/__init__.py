@@ -1,1 +1,1 @@
-""""""
+"""How roles get started: by command line, never by import."""

@@ -1,1 +1,1 @@
-""""""
+"""The stages of a run, as each role plays them."""

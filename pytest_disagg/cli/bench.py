@@ -1,0 +1,60 @@
+"""``disagg bench FILE --url U``: measure a deployment that already runs."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    from pytest_disagg.cli.common import add_case_options
+
+    parser = subparsers.add_parser("bench", help="measure a deployment that already runs, through the same gate")
+    parser.add_argument("target", metavar="FILE", help="case file, its bare name, or a full test id")
+    parser.add_argument("--url", required=True, metavar="URL", help="http[s]://host:port of the coordinator or server")
+    parser.add_argument("--client", default="native", metavar="NAME", help="load generator (default: native)")
+    parser.add_argument("--baseline", type=Path, metavar="CSV", help="baseline CSV to judge against")
+    parser.add_argument("--repeat", type=int, default=1, metavar="N", help="measure each load N times")
+    parser.add_argument("--work-dir", type=Path, default=Path("disagg-runs"), metavar="DIR", help="run directories")
+    add_case_options(parser)
+    parser.set_defaults(func=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Measure, print the result and the verdict; 0 pass, 1 regression, 6 invalid, 7 functional, 8 infrastructure."""
+    from pytest_disagg.cli.common import search_dirs
+    from pytest_disagg.cli.running import one_case, outcome_code
+    from pytest_disagg.clients import registry as clients
+    from pytest_disagg.engines import registry as engines
+    from pytest_disagg.errors import UsageError
+    from pytest_disagg.roles.bench import run_bench
+    from pytest_disagg.roles.options import RunOptions, baseline_dirs
+    from pytest_disagg.rundir.runid import new_run_id, run_id_of
+
+    if not options.url.startswith(("http://", "https://")):
+        raise UsageError(f"--url: found {options.url!r}, expected http://host:port or https://host:port")
+    if options.repeat < 1:
+        raise UsageError(f"--repeat: found {options.repeat}, expected 1 or more")
+    case = one_case(options.target, options, os.environ)
+    client = clients.get(options.client)
+    if reason := client.unavailable():
+        raise UsageError(f"--client {options.client}: {reason}")
+    outcome = run_bench(
+        RunOptions(
+            case=case,
+            run_id=run_id_of(os.environ) or new_run_id(),
+            work_dir=options.work_dir.absolute(),
+            host="127.0.0.1",
+            engine=engines.get(case.engine),
+            client=client,
+            log=print,
+            baseline=options.baseline,
+            baseline_dirs=baseline_dirs(search_dirs(options, os.environ), options.llm_src),
+            repeat=options.repeat,
+        ),
+        options.url.rstrip("/"),
+    )
+    for line in (*outcome.red, *outcome.lines, f"verdict: {outcome.verdict}", f"records: {outcome.records or 'none'}"):
+        print(line)
+    return outcome_code(outcome)

@@ -1,0 +1,1 @@
+"""Engine ``sim``: real HTTP servers whose timing comes from a stated model."""

@@ -1,0 +1,95 @@
+"""What a run leaves in junit-xml: properties on its test, the failure text, and a file of its own for each role."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_disagg.plugin.terminal import PROPERTY_PREFIX
+
+if TYPE_CHECKING:
+    from pytest_disagg.rundir.outcome import Outcome
+
+
+class CaseFailed(AssertionError):
+    """A red run; its text starts with the cause."""
+
+
+@dataclass(frozen=True)
+class Crash:
+    """What pytest's short summary and junit's ``message`` show."""
+
+    message: str
+
+
+class CauseRepr:
+    """A failure shown as its text, without a traceback: the cause is not in our stack frames."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.reprcrash = Crash(text.partition("\n")[0])
+
+    def __str__(self) -> str:
+        return self.text
+
+    def toterminal(self, writer: Any) -> None:
+        for line in self.text.splitlines():
+            writer.line(line)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    call: pytest.CallInfo[None],
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if call.excinfo is not None and isinstance(call.excinfo.value, CaseFailed):
+        report.longrepr = CauseRepr(str(call.excinfo.value))  # type: ignore[assignment]
+    return report
+
+
+def add_properties(item: pytest.Item, values: dict[str, object]) -> None:
+    """Append to the item's own list: a report's copy would be lost."""
+    item.user_properties.extend((f"{PROPERTY_PREFIX}{name}", str(value)) for name, value in values.items())
+
+
+def outcome_properties(outcome: Outcome) -> dict[str, object]:
+    """Verdict, kind of failure, identity and every metric (``<point>.<metric>``) of a run."""
+    values: dict[str, object] = {
+        "case": outcome.case,
+        "verdict": outcome.verdict,
+        "kind": outcome.kind or "",
+        "run_id": outcome.run_id,
+        **outcome.properties,
+        "points": " ".join(outcome.metrics),
+        "records": outcome.records,
+        "lines": "\n".join(outcome.lines),
+    }
+    for point, metrics in outcome.metrics.items():
+        values[f"{point}.verdict"] = outcome.words.get(point, outcome.verdict)
+        for name, value in metrics.items():
+            values[f"{point}.{name}"] = f"{value:.6g}" if isinstance(value, float) else value
+    return values
+
+
+def failure_text(outcome: Outcome) -> str:
+    """The cause first, then whatever else makes the run red, then the evidence."""
+    lines = list(outcome.red) or [f"{outcome.kind or 'infrastructure'}: run {outcome.run_id} ended without a reason"]
+    if outcome.cause is not None:
+        lines += [f"    {line}" for line in outcome.cause.evidence if line not in lines]
+    return "\n".join([*lines, f"run {outcome.run_id}", *outcome.lines])
+
+
+def own_file(config: pytest.Config, role: str, rank: str | None) -> None:
+    """Let this role write ``<stem>.<ROLE>[.<rank>].xml`` beside the file that was asked for: that is BENCHMARK's.
+
+    pytest's junit plugin registers its writer without a name; it is known by what it has to have, a ``logfile``.
+    """
+    for plugin in config.pluginmanager.get_plugins():
+        writer: Any = plugin
+        if type(plugin).__name__ == "LogXML" and hasattr(plugin, "logfile"):
+            path = Path(writer.logfile)
+            writer.logfile = str(path.with_name(f"{path.stem}.{role}{f'.{rank}' if rank else ''}{path.suffix}"))

@@ -1,0 +1,249 @@
+"""Between a test of ours and the run: load the case, say why it cannot run here, play this process's part."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_disagg.clients import registry as clients
+from pytest_disagg.config.resolve import load_case
+from pytest_disagg.config.settings import RehearseLimits, Settings
+from pytest_disagg.engines import registry as engines
+from pytest_disagg.errors import ConfigError, DisaggError, RunError, UsageError
+from pytest_disagg.plugin.cases import FIXTURE, ROLE_VARIABLE
+from pytest_disagg.plugin.junit import add_properties, failure_text, outcome_properties
+from pytest_disagg.plugin.options import Resolved, resolved
+from pytest_disagg.plugin.terminal import Live
+from pytest_disagg.redact import redact
+from pytest_disagg.rundir.runid import new_run_id, required_run_id, run_id_of
+from pytest_disagg.rundir.state import Failure
+
+if TYPE_CHECKING:
+    from pytest_disagg.config.case import Case
+    from pytest_disagg.config.listing import Listed
+    from pytest_disagg.roles.options import RunOptions
+    from pytest_disagg.rundir.outcome import Outcome
+
+
+@dataclass
+class Played:
+    """One test's part of a run. ``problem`` is why it fails before anything starts."""
+
+    request: pytest.FixtureRequest
+    case_id: str
+    case: Case | None = None
+    role: str | None = None
+    problem: str | None = None
+
+    def play(self) -> str | None:
+        """Play it; the failure's text when it is red."""
+        if self.problem is not None or self.case is None:
+            return redact(self.problem or f"{self.case_id}: nothing to run")
+        try:
+            outcome = self._run(self.case)
+        except RunError as error:
+            return redact(_text(error, self.role or "BENCHMARK"))
+        except DisaggError as error:
+            return redact(f"infrastructure: {error}")
+        if outcome is None:
+            return None
+        self.request.config.hook.pytest_disagg_outcome(case_id=self.case_id, outcome=outcome.to_dict())
+        add_properties(self.request.node, outcome_properties(outcome))
+        return redact(failure_text(outcome)) if outcome.red or outcome.kind else None
+
+    def _run(self, case: Case) -> Outcome | None:
+        if self.role in ("BENCHMARK", None) and case.id.runtime == "alone":
+            from pytest_disagg.roles.alone import run_alone
+
+            return run_alone(self._options(case, run_id_of(os.environ) or new_run_id()))
+        if self.role is None:
+            from pytest_disagg.plugin.local import run_here
+
+            return run_here(self.request, case, resolved(self.request.config))
+        options = self._options(case, required_run_id(os.environ, self.role))
+        if self.role == "BENCHMARK":
+            from pytest_disagg.roles.benchmark import run_benchmark
+
+            return run_benchmark(options)
+        if self.role == "DISAGG_SERVER":
+            from pytest_disagg.roles.coordinator import run_coordinator
+
+            run_coordinator(options)
+        else:
+            from pytest_disagg.roles.worker import run_worker
+
+            run_worker(options, self.role)
+        return None
+
+    def _options(self, case: Case, run_id: str) -> RunOptions:
+        from pytest_disagg.plugin.hosts import host_to_bind
+        from pytest_disagg.roles.options import RunOptions, baseline_dirs
+        from pytest_disagg.topology.deadlines import external_limit_s
+
+        config = self.request.config
+        values = resolved(config)
+        return RunOptions(
+            case=case,
+            run_id=run_id,
+            work_dir=values.work_dir,
+            host=host_to_bind(values.interface, os.environ),
+            engine=engines.get(case.engine),
+            client=clients.get(values.client),
+            log=Live(config).line,
+            hooks=_Hooks(config),
+            baseline=values.baseline,
+            baseline_dirs=baseline_dirs(values.config_dir, values.llm_src),
+            stage_name=values.stage_name,
+            repeat=values.repeat,
+            keep=values.keep,
+            external_limit_s=external_limit_s(os.environ, time.time()),
+        )
+
+
+def prepare(request: pytest.FixtureRequest, listed: Listed) -> Played:
+    """Load the case; skip where it cannot run, unless this process was given a role: then that is its failure."""
+    config = request.config
+    values = resolved(config)
+    role = os.environ.get(ROLE_VARIABLE) or None
+    played = Played(request, listed.id, role=role)
+    if listed.problem is not None:
+        played.problem = str(listed.problem)
+        return played
+    _register(config)
+    try:
+        case = load_case(listed.id, path=listed.path, dirs=values.search, settings=settings(values), environ=os.environ)
+        _check_role(request, case, role)
+        reason = _unrunnable(config, case, values, role)
+    except (ConfigError, UsageError) as error:
+        played.problem = str(error)
+        return played
+    if reason and role is None:
+        pytest.skip(reason)
+    if reason:
+        played.problem = Failure(role or "", "infrastructure", "plan", f"cannot run here: {reason}").headline()
+        return played
+    played.case = case
+    return played
+
+
+def settings(values: Resolved) -> Settings:
+    """What lies over every case file of this session."""
+    return Settings(
+        engine=values.engine,
+        sets=values.set,
+        llm_src=values.llm_src,
+        models_root=values.models_root,
+        rehearse_limits=RehearseLimits.parse(values.rehearse_limit or ""),
+    )
+
+
+class _Hooks:
+    """Forwards a run's events to pytest's hooks."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._hook: Any = config.hook
+
+    def stage(self, case: Case, role: str, stage: str, event: str) -> None:
+        self._hook.pytest_disagg_stage(case=case, role=role, stage=stage, event=event)
+
+    def record(self, case: Case, record: dict[str, Any]) -> None:
+        self._hook.pytest_disagg_record(case=case, record=record)
+
+
+_REGISTERED: pytest.StashKey[bool] = pytest.StashKey()
+
+
+def _register(config: pytest.Config) -> None:
+    """Take the engines and clients of conftests and other plugins, once a session."""
+    if _REGISTERED in config.stash:
+        return
+    config.stash[_REGISTERED] = True
+    for offered in config.hook.pytest_disagg_engines():
+        for name, factory in offered.items():
+            engines.register(name, factory)
+    for offered in config.hook.pytest_disagg_clients():
+        for name, factory in offered.items():
+            clients.register(name, factory)
+
+
+def _check_role(request: pytest.FixtureRequest, case: Case, role: str | None) -> None:
+    """Refuse what no run can mean.
+
+    Raises:
+        UsageError: an unknown role, an index the case does not have, several tasks without a role.
+    """
+    tasks = os.environ.get("SLURM_STEP_NUM_TASKS") or os.environ.get("SLURM_NTASKS") or "1"
+    if role is None:
+        rank = os.environ.get("SLURM_PROCID", "0")
+        if "SLURM_STEP_ID" in os.environ and tasks != "1" and (case.id.runtime == "disagg" or rank != "0"):
+            raise UsageError(
+                f"{ROLE_VARIABLE} is unset in a Slurm step of {tasks} tasks (this is rank {rank}): each would "
+                "deploy the whole case; give every step its role"
+            )
+        return
+    if case.id.runtime == "alone":
+        if role == "BENCHMARK":
+            return
+        raise UsageError(
+            f"{ROLE_VARIABLE}={role}: case {case.id.text} has no roles, one process plays it all; unset it"
+        )
+    if role in case.roles:
+        return
+    kind, _, index = role.partition("_")
+    if kind in ("GEN", "CTX") and index.isdecimal():
+        count = case.num_gen if kind == "GEN" else case.num_ctx
+        text = f"{ROLE_VARIABLE}={role}: case {case.id.text} has {count} {kind} servers"
+        if request.config.getoption("keyword") and _selected(request) > 1:
+            pytest.skip(f"{text}, and -k selected several cases")
+        raise UsageError(f"{text}; expected one of {', '.join(case.roles)}")
+    raise UsageError(f"{ROLE_VARIABLE}: found {role!r}, expected one of {', '.join(case.roles)}, or unset")
+
+
+def _selected(request: pytest.FixtureRequest) -> int:
+    return sum(FIXTURE in getattr(item, "fixturenames", ()) for item in request.session.items)
+
+
+def _unrunnable(config: pytest.Config, case: Case, values: Resolved, role: str | None) -> str | None:
+    """Why this case cannot run here, in the order in which one would mend it."""
+    from pytest_disagg.topology.deadlines import deadlines
+
+    deadlines(case)
+    if case.engine not in engines.names():
+        known = ", ".join(engines.names())
+        return f"engine {case.engine!r} is not installed (known: {known}); rehearse it with --disagg-engine sim"
+    engine = engines.get(case.engine)
+    return (
+        engine.unavailable(case)
+        or clients.get(values.client).unavailable()
+        or _hardware(case, role)
+        or config.hook.pytest_disagg_skip(case=case)
+    )
+
+
+def _hardware(case: Case, role: str | None) -> str | None:
+    """Nodes and GPU model, for engines that need GPUs."""
+    if case.engine == "sim":
+        return None
+    from pytest_disagg.records.manifest import gpu_type
+    from pytest_disagg.topology.placement import place
+
+    nodes = place(case).total_nodes
+    if role is None and nodes > 1:
+        return f"needs {nodes} nodes, this is one machine; rehearse it with --disagg-engine sim"
+    gpu = gpu_type()
+    if role in (None, "BENCHMARK", "DISAGG_SERVER") and gpu == "none" and role is not None:
+        return None
+    supported = [name.lower() for name in case.supported_gpus]
+    if supported and gpu not in supported:
+        return f"GPU {gpu} is not among supported_gpus ({', '.join(case.supported_gpus)})"
+    return None
+
+
+def _text(error: RunError, role: str) -> str:
+    failure = Failure.of(role, error)
+    head = error.message if error.because_of else failure.headline()
+    return "\n".join([head, *(f"    {line}" for line in error.evidence)])

@@ -1,0 +1,77 @@
+"""Which GPU this machine has, from ``nvidia-smi`` if there is one."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+
+PROBE_TIMEOUT_S = 5.0
+NO_GPU = "none"
+UNKNOWN_GPU = "unknown"
+
+_QUERY = ("--query-gpu=name,driver_version,memory.total", "--format=csv,noheader,nounits")
+_MODEL = re.compile(r"(GB\d{2,3}|GH\d{3}|B\d{3}|H\d{2,3}|A\d{2,3}|L\d{1,2}S?|V100|T4)(?![A-Za-z0-9])")
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """One GPU as the driver reports it; memory in MiB."""
+
+    name: str
+    driver: str
+    memory_mib: int | None
+
+
+@dataclass(frozen=True)
+class GpuProbe:
+    """``gpus`` of this machine. ``error`` says why they are not known; both empty: there is no GPU."""
+
+    gpus: tuple[Gpu, ...] = ()
+    error: str = ""
+
+
+def probe(timeout_s: float = PROBE_TIMEOUT_S) -> GpuProbe:
+    """Ask the driver, for at most ``timeout_s``. A machine without ``nvidia-smi`` has no GPU; never raises."""
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return GpuProbe()
+    try:
+        result = subprocess.run([tool, *_QUERY], capture_output=True, text=True, timeout=timeout_s, check=False)
+    except subprocess.TimeoutExpired:
+        return GpuProbe(error=f"nvidia-smi gave no answer in {timeout_s:g} s")
+    except OSError as error:
+        return GpuProbe(error=f"nvidia-smi: {error.strerror or error}")
+    if result.returncode != 0:
+        said = (result.stderr or result.stdout).strip()
+        if "No devices were found" in said:
+            return GpuProbe()
+        return GpuProbe(error=f"nvidia-smi exited with {result.returncode}: {said[:300]}")
+    return GpuProbe(tuple(_parse(line) for line in result.stdout.splitlines() if line.strip()))
+
+
+def _parse(line: str) -> Gpu:
+    name, driver, memory = (*(cell.strip() for cell in line.split(",")), "", "", "")[:3]
+    return Gpu(name, driver, int(memory) if memory.isdigit() else None)
+
+
+def short_name(product: str) -> str:
+    """A product name as perf-sanity files spell it: ``NVIDIA H100 80GB HBM3`` -> ``h100``.
+
+    A product that is no known data-centre model keeps its whole name as a slug, so that no two of them look alike.
+    """
+    for word in product.split():
+        found = _MODEL.match(word)
+        if found:
+            return found[1].lower()
+    words = re.findall(r"[a-z0-9]+", product.lower())
+    return "-".join(word for word in words if word != "nvidia") or UNKNOWN_GPU
+
+
+def gpu_type(found: GpuProbe | None = None) -> str:
+    """The short name of the first GPU; ``none`` where there is no GPU, ``unknown`` where the driver does not answer."""
+    found = probe() if found is None else found
+    if found.gpus:
+        return short_name(found.gpus[0].name)
+    return UNKNOWN_GPU if found.error else NO_GPU

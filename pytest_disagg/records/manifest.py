@@ -1,0 +1,169 @@
+"""The manifest of a run: everything needed to say later what was measured, on what, with which versions.
+
+Each part is a probe of its own. One that fails says so in its place (``{"error": ...}``) and spoils no other.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pytest_disagg.records.gpu import GpuProbe, gpu_type, probe
+from pytest_disagg.redact import redact_data, redact_env
+from pytest_disagg.version import __version__
+
+if TYPE_CHECKING:
+    from pytest_disagg.config.case import Case
+
+__all__ = ["collect", "git_state", "gpu_type"]
+
+GIT_TIMEOUT_S = 5.0
+_SLURM = (
+    "SLURM_JOB_ID",
+    "SLURM_JOB_NAME",
+    "SLURM_JOB_PARTITION",
+    "SLURM_JOB_ACCOUNT",
+    "SLURM_JOB_NODELIST",
+    "SLURM_JOB_NUM_NODES",
+    "SLURM_CLUSTER_NAME",
+    "SLURM_RESTART_COUNT",
+    "SLURM_STEP_ID",
+    "SLURM_PROCID",
+    "SLURMD_NODENAME",
+)
+_IMAGE = ("DISAGG_CONTAINER_IMAGE", "CONTAINER_IMAGE", "APPTAINER_CONTAINER", "SINGULARITY_CONTAINER")
+
+
+def collect(
+    case: Case, *, run_id: str, role: str, environ: Mapping[str, str] | None = None, gpus: GpuProbe | None = None
+) -> dict[str, Any]:
+    """The manifest as seen by ``role`` on this machine, redacted and ready for JSON; the caller adds stage times.
+
+    ``environ`` defaults to this process's. Takes a few seconds at most: every tool asked has its own time limit.
+    """
+    env = os.environ if environ is None else environ
+    found = probe() if gpus is None else gpus
+    return {
+        "run_id": run_id,
+        "role": role,
+        "case": case.id.text,
+        "host": socket.gethostname(),
+        "version": __version__,
+        "git": {"config": git_state(case.path.parent), "package": git_state(Path(__file__).parent)},
+        "python": {
+            "version": platform.python_version(),
+            "implementation": platform.python_implementation(),
+            "executable": sys.executable,
+        },
+        "packages": _guarded(_packages),
+        "gpu": _gpu(found),
+        "cpu": _guarded(_cpu),
+        "memory": _guarded(_memory),
+        "kernel": {"system": platform.system(), "release": platform.release(), "machine": platform.machine()},
+        "slurm": {name: env[name] for name in _SLURM if name in env},
+        "container": _image(case, env),
+        "config": {
+            "path": str(case.path),
+            "digest": case.digest,
+            "engine": case.engine,
+            "rehearsal": case.rehearsal,
+            "notes": list(case.notes),
+            "effective": redact_data(case.document),
+        },
+        "environment": redact_env(dict(sorted(env.items()))),
+    }
+
+
+def git_state(directory: Path) -> dict[str, Any]:
+    """``sha``, ``branch`` (``HEAD`` when detached), ``dirty`` and ``root`` of the repository around ``directory``.
+
+    ``{"error": ...}`` where there is none, or no git. Untracked files are not dirt; no lock of the repository is taken.
+    """
+    sha = _git(directory, "rev-parse", "HEAD")
+    if isinstance(sha, dict):
+        return sha
+    rest = {
+        "branch": _git(directory, "rev-parse", "--abbrev-ref", "HEAD"),
+        "root": _git(directory, "rev-parse", "--show-toplevel"),
+    }
+    changes = _git(directory, "status", "--porcelain", "--untracked-files=no")
+    return {"sha": sha, **rest, "dirty": changes if isinstance(changes, dict) else bool(changes)}
+
+
+def _git(directory: Path, *arguments: str) -> str | dict[str, str]:
+    try:
+        result = subprocess.run(
+            ["git", "-C", str(directory), *arguments],
+            capture_output=True,
+            text=True,
+            timeout=GIT_TIMEOUT_S,
+            check=False,
+            env={**os.environ, "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"},
+        )
+    except FileNotFoundError:
+        return {"error": "git is not on PATH"}
+    except subprocess.TimeoutExpired:
+        return {"error": f"git {arguments[0]} gave no answer in {GIT_TIMEOUT_S:g} s"}
+    except OSError as error:
+        return {"error": f"git {arguments[0]}: {error.strerror or error}"}
+    if result.returncode != 0:
+        return {"error": f"git {arguments[0]} in {directory}: {result.stderr.strip()[:300]}"}
+    return result.stdout.strip()
+
+
+def _guarded(part: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    try:
+        return part()
+    except (OSError, ValueError, ImportError, KeyError) as error:
+        return {"error": f"{type(error).__name__}: {error}"}
+
+
+def _packages() -> dict[str, Any]:
+    named = ((found.metadata["Name"], found.version) for found in metadata.distributions())
+    return dict(sorted((name, version) for name, version in named if name))
+
+
+def _gpu(found: GpuProbe) -> dict[str, Any]:
+    part: dict[str, Any] = {"type": gpu_type(found), "gpus": [asdict(gpu) for gpu in found.gpus]}
+    return {**part, "error": found.error} if found.error else part
+
+
+def _cpu() -> dict[str, Any]:
+    model = ""
+    with Path("/proc/cpuinfo").open(encoding="utf-8", errors="replace") as lines:
+        for line in lines:
+            key, _, value = line.partition(":")
+            if key.strip() in ("model name", "Model", "cpu model"):
+                model = value.strip()
+                break
+    return {
+        "model": model or platform.processor() or platform.machine(),
+        "logical": os.cpu_count(),
+        "usable": len(os.sched_getaffinity(0)),
+    }
+
+
+def _memory() -> dict[str, Any]:
+    import psutil
+
+    return {"total_bytes": psutil.virtual_memory().total}
+
+
+def _image(case: Case, environ: Mapping[str, str]) -> dict[str, Any]:
+    """The image that a variable or the case's file names; a placeholder (``<image>``) names none."""
+    for name in _IMAGE:
+        if environ.get(name):
+            return {"image": redact_data(environ[name]), "from": name}
+    block = case.document.get("environment")
+    image = block.get("container_image") if isinstance(block, Mapping) else None
+    if isinstance(image, str) and image and not image.startswith("<"):
+        return {"image": redact_data(image), "from": "environment.container_image"}
+    return {"image": None, "from": None}

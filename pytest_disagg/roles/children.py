@@ -1,0 +1,79 @@
+"""A serving process of a role: started from an engine's :class:`Launch`, watched, and ended with its last words."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from pytest_disagg.engines.protocol import Launch
+from pytest_disagg.errors import DisaggError, RunError
+from pytest_disagg.process.child import Child, Exit
+from pytest_disagg.rundir.files import tail_lines, write_text
+
+LAST_LINES = 20
+
+
+class ServerProcess:
+    """One server (or the coordinator) of this role. ``name`` is how errors call it, ``log`` its output."""
+
+    def __init__(self, name: str, launch: Launch, log: Path, *, grace_s: float, env: Mapping[str, str]) -> None:
+        self.name = name
+        self.launch = launch
+        self.log = log
+        self.child: Child | None = None
+        self._grace_s = grace_s
+        self._env = env
+
+    def start(self, stage: str) -> None:
+        """Write its files, then start it.
+
+        Raises:
+            RunError: the program cannot be started (``infrastructure``).
+        """
+        for path, text in self.launch.files.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_text(path, text, mode=0o600)
+        self.launch.address_file.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self.child = Child.start(
+                self.launch.argv,
+                name=self.name,
+                env={**os.environ, **self._env, **self.launch.env},
+                log=self.log,
+                grace_s=self._grace_s,
+            )
+        except DisaggError as error:
+            raise RunError(str(error), kind="infrastructure", stage=stage) from error
+
+    def address(self) -> tuple[str | None, str]:
+        """``host:port`` as the process reported it, and in words what was seen."""
+        try:
+            text = self.launch.address_file.read_text(encoding="utf-8").strip()
+        except FileNotFoundError:
+            return None, f"no address file {self.launch.address_file}"
+        return text, text
+
+    def check(self, stage: str) -> None:
+        """Raise when the process has ended: its exit and its last log lines."""
+        ended = self.child.poll() if self.child is not None else None
+        if ended is not None:
+            raise self.died(ended, stage)
+
+    def died(self, ended: Exit, stage: str) -> RunError:
+        how = f"was killed by {ended.signal}" if ended.signal else f"ended with exit code {ended.exit_code}"
+        return RunError(
+            f"its {self.name} {how}",
+            kind="functional",
+            stage=stage,
+            exit_code=ended.exit_code,
+            signal=ended.signal,
+            evidence=[f"last {LAST_LINES} lines of {self.log.name}:", *self.tail()],
+        )
+
+    def tail(self) -> list[str]:
+        return tail_lines(self.log, LAST_LINES)
+
+    def stop(self) -> Exit | None:
+        """TERM, grace, KILL; how it ended, None when it never started."""
+        return self.child.stop() if self.child is not None else None

@@ -1,0 +1,206 @@
+"""The last stages: gate, judge, store. Turns what was measured, and what went wrong, into one outcome."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import socket
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+from pytest_disagg.records import legacy_csv
+from pytest_disagg.records import record as records
+from pytest_disagg.roles.facts import facts_of
+from pytest_disagg.roles.measure import Measurement, Point
+from pytest_disagg.roles.prepare import Prepared
+from pytest_disagg.roles.session import RoleSession
+from pytest_disagg.rundir.files import to_json, write_text
+from pytest_disagg.rundir.layout import safe_name
+from pytest_disagg.rundir.outcome import Outcome
+from pytest_disagg.rundir.state import Failure
+from pytest_disagg.verdict.gate import GateResult, combine, evaluate, missing_points
+from pytest_disagg.verdict.judge import Judged, judge
+from pytest_disagg.verdict.types import Word
+
+REHEARSED = "rehearsal"
+FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class _Load:
+    """One requested load that was measured: its repeats, one gate over all of them, one record each."""
+
+    name: str
+    points: Sequence[Point]
+    gate: GateResult
+    records: Sequence[records.Record]
+
+    def metrics(self) -> dict[str, float]:
+        """The median over the repeats: what is judged and shown."""
+        every = dict.fromkeys(metric for point in self.points for metric in point.metrics)
+        return {name: median([each.metrics[name] for each in self.points if name in each.metrics]) for name in every}
+
+
+def conclude(measurement: Measurement, failure: Failure | None) -> Outcome:
+    """Gate, judge and store every point that was measured, whether or not the run failed.
+
+    A failure of a role decides the run. Else failed requests make it ``functional``, a measurement that cannot be
+    trusted ``invalid``, a regression ``regression``. The outcome is not written yet.
+    """
+    session = measurement.session
+    prepared = measurement.prepared or Prepared.of(session, with_baseline=False)
+    with session.stage("gate"):
+        loads = _gate(measurement, prepared)
+        measured = [load.name for load in loads]
+        missing = () if failure else missing_points(prepared.point_names.values(), measured)
+        gate = combine([GateResult(tuple(missing)), *(load.gate for load in loads)])
+    with session.stage("judge"):
+        judged = judge(prepared.baseline, [record for load in loads for record in load.records])
+    words = {load.name: _word(session, load, judged) for load in loads}
+    with session.stage("store"):
+        where = _store(session, prepared, loads, judged, words)
+    verdict, kind, red = _decide(session, judged, gate, failure)
+    return Outcome(
+        run_id=session.options.run_id,
+        case=session.case.id.text,
+        verdict=verdict,
+        kind=kind,
+        cause=failure or _requests_failed(session, gate),
+        red=tuple(red),
+        lines=tuple(_lines(session, prepared, judged)),
+        metrics={load.name: load.metrics() for load in loads},
+        words=words,
+        properties=prepared.properties(session),
+        stage_times=session.stage_seconds(),
+        records=where,
+    )
+
+
+def _gate(measurement: Measurement, prepared: Prepared) -> list[_Load]:
+    session = measurement.session
+    loads = []
+    for key, name in prepared.point_names.items():
+        points = [point for point in measurement.points if point.key == key]
+        if not points:
+            continue
+        gate = combine([evaluate(facts_of(name, point), session.case.gate) for point in points])
+        if session.case.rehearsal:
+            # A rehearsal proves that the case runs, not that its numbers can be trusted.
+            gate = GateResult(tuple(each for each in gate.findings if each.kind == "functional"), gate.low_n)
+        built = [_record(session, prepared, point, gate) for point in points]
+        loads.append(_Load(name, points, gate, built))
+    return loads
+
+
+def _record(session: RoleSession, prepared: Prepared, point: Point, gate: GateResult) -> records.Record:
+    manifest = prepared.manifest
+    git = manifest["git"]["config"]
+    identity = records.Identity(
+        run_id=session.options.run_id,
+        created_ms=int(time.time() * 1000),
+        gpu_type=prepared.gpu,
+        cluster=os.environ.get("SLURM_CLUSTER_NAME", ""),
+        host=socket.gethostname(),
+        git_sha=git.get("sha", ""),
+        git_branch=git.get("branch", ""),
+        git_dirty=git.get("dirty"),
+        stage_name=session.options.stage_name,
+        client_tool=point.result.tool,
+        client_tool_version=point.result.tool_version,
+        package_version=manifest["version"],
+    )
+    judgement = records.Judgement(
+        valid=gate.ok, invalid_reason="; ".join(finding.text for finding in gate.findings), low_n=gate.low_n
+    )
+    return records.build(
+        session.case,
+        point.spec,
+        point.load,
+        metrics=point.metrics,
+        identity=identity,
+        repeat=point.repeat,
+        judgement=judgement,
+    )
+
+
+def _word(session: RoleSession, load: _Load, judged: Judged) -> str:
+    if not load.gate.ok:
+        return "invalid"
+    if session.case.rehearsal:
+        return REHEARSED
+    return Judged(tuple(verdict for verdict in judged.verdicts if verdict.point == load.name), ()).word
+
+
+def _store(
+    session: RoleSession, prepared: Prepared, loads: Sequence[_Load], judged: Judged, words: Mapping[str, str]
+) -> str:
+    """Write manifest, records and the older CSV; the path of the records, empty when there are none."""
+    manifest: dict[str, Any] = {
+        **prepared.manifest,
+        "stages": session.stage_seconds(),
+        "timeline": [list(entry) for entry in session.timeline],
+        "nodes": {role: state.node for role, state in session.monitor.states.items()},
+        "notes": [note for load in loads for point in load.points for note in point.result.notes],
+    }
+    write_text(session.rundir.manifest, to_json(manifest))
+    written = []
+    for load in loads:
+        info = "; ".join(verdict.evidence for verdict in judged.verdicts if verdict.point == load.name)
+        for found in load.records:
+            found.update(
+                {
+                    "s_verdict": words[load.name],
+                    "b_is_regression": words[load.name] == "regression",
+                    "s_regression_info": info,
+                }
+            )
+            session.options.hooks.record(session.case, found)
+            written.append(records.typed(found))
+    if not written:
+        return ""
+    records.append(session.rundir.records, written)
+    # All cases of a stage share one CSV, as the tools that check a stage expect; without a stage it is the run's own.
+    stage = session.options.stage_name
+    folder = session.options.work_dir / safe_name(stage) if stage else session.rundir.results
+    legacy_csv.write(folder / legacy_csv.FILE_NAME, legacy_csv.rows(written, command=shlex.join(sys.argv)))
+    return str(session.rundir.records)
+
+
+def _decide(
+    session: RoleSession, judged: Judged, gate: GateResult, failure: Failure | None
+) -> tuple[str, str | None, list[str]]:
+    """Verdict word, kind of failure, and the red lines, decisive first."""
+    findings = [f"{finding.kind}: {finding.text}" for finding in gate.findings]
+    if failure is not None:
+        return FAILED, failure.kind, [failure.headline(), *findings]
+    if gate.kind is not None:
+        kind = gate.kind
+        findings.sort(key=lambda line: not line.startswith(kind))
+        return (FAILED if kind == "functional" else "invalid"), kind, findings
+    if session.case.rehearsal:
+        return REHEARSED, None, []
+    word: Word = judged.word
+    red = [f"regression: {verdict.point}: {verdict.evidence}" for verdict in judged.verdicts if verdict.red]
+    return word, "regression" if word == "regression" else None, red
+
+
+def _requests_failed(session: RoleSession, gate: GateResult) -> Failure | None:
+    """Failed requests make every role red, so they need a cause that every role can name."""
+    for finding in gate.findings:
+        if finding.kind == "functional":
+            return Failure(session.role, "functional", "gate", finding.text)
+    return None
+
+
+def _lines(session: RoleSession, prepared: Prepared, judged: Judged) -> list[str]:
+    """What a person should see besides the verdict."""
+    lines = list(session.case.notes)
+    if not session.case.rehearsal:
+        lines += [prepared.baseline_words, *judged.notes]
+        shown = [verdict for verdict in judged.verdicts if verdict.word not in ("pass", "regression")]
+        lines += [f"{verdict.point}: {verdict.word}: {verdict.evidence}" for verdict in shown]
+    return list(dict.fromkeys(line for line in lines if line))

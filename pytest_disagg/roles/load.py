@@ -1,0 +1,165 @@
+"""Load on a live deployment: probe, warm-up, measure. Shared by BENCHMARK and by aggregated runs."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Sequence
+
+from pytest_disagg.clients.protocol import LoadPoint, LoadProgress, LoadResult
+from pytest_disagg.config.case import LoadSpec
+from pytest_disagg.errors import RunError
+from pytest_disagg.records.sample import RequestSample
+from pytest_disagg.roles.session import RoleSession
+from pytest_disagg.roles.watchdog import Watchdog
+from pytest_disagg.rundir.files import tail_lines
+
+PROBE_TOKENS = 8
+PROBE_ANSWERS = 3
+WARMUP_TOKENS = 32
+
+
+def load_point(session: RoleSession, load: LoadSpec, repeat: int) -> LoadPoint:
+    """What the client is asked for. Each repeat has prompts of its own, so that no cache of the one before helps it."""
+    limits = session.limits
+    return LoadPoint(
+        concurrency=load.concurrency,
+        num_prompts=load.num_prompts,
+        isl=load.isl,
+        osl=load.osl,
+        model=session.case.model,
+        random_range_ratio=load.random_range_ratio,
+        request_rate=load.request_rate,
+        streaming=load.streaming,
+        use_chat_template=load.use_chat_template,
+        dataset_file=load.dataset_file,
+        seed=repeat,
+        request_timeout_s=limits.request_s,
+        timeout_s=limits.measure_s,
+        slo_ms=session.case.slo.model_dump(exclude_none=True) if session.case.slo else {},
+    )
+
+
+class Loader:
+    """Puts load on ``url``. ``servers`` gives the URLs whose progress counters tell a stall from a long step."""
+
+    def __init__(self, session: RoleSession, url: str, servers: Callable[[], Sequence[str]]) -> None:
+        self._session = session
+        self._client = session.options.client
+        self._url = url
+        self._servers = servers
+
+    def probe(self, load: LoadSpec) -> None:
+        """One real streamed request must come back with tokens.
+
+        An answer that is wrong (an error status, no tokens) is asked for again a few times; no answer at all (refused,
+        503) until the stage's limit.
+
+        Raises:
+            RunError: no good answer; says what was last seen (``functional``).
+        """
+        point = dataclasses.replace(
+            load_point(self._session, load, repeat=0),
+            concurrency=1,
+            num_prompts=1,
+            random_range_ratio=0.0,
+            osl=min(load.osl, PROBE_TOKENS),
+            streaming=True,
+            dataset_file=None,
+            request_rate=None,
+            request_timeout_s=min(self._session.limits.request_s, self._session.limits.probe_s),
+            seed=1_000_003,
+        )
+        wrong = 0
+
+        def look() -> tuple[RequestSample | None, str]:
+            nonlocal wrong
+            sample = self._client.probe(self._url, point)
+            if sample.ok and sample.output_tokens > 0:
+                return sample, f"{sample.output_tokens} tokens"
+            seen = sample.error or f"status {sample.status} and {sample.output_tokens} tokens"
+            wrong += sample.status not in (0, 503)
+            if wrong >= PROBE_ANSWERS:
+                self._session.settle()
+                raise RunError(
+                    f"the probe, a streamed request of {point.osl} tokens to {self._url}, got no tokens {wrong} times; "
+                    f"last seen: {seen}",
+                    kind="functional",
+                    stage="probe",
+                )
+            return None, seen
+
+        self._session.wait(
+            look, what=f"tokens from {self._url}", limit_s=self._session.limits.probe_s, key="timeouts.probe_s"
+        )
+
+    def warm_up(self, load: LoadSpec) -> None:
+        """A short load of the same shape; its numbers are thrown away.
+
+        Raises:
+            RunError: it could not be completed.
+        """
+        point = dataclasses.replace(
+            load_point(self._session, load, repeat=0),
+            num_prompts=load.concurrency,
+            osl=min(load.osl, WARMUP_TOKENS),
+            dataset_file=None,
+            request_rate=None,
+            timeout_s=self._session.limits.warmup_s,
+            seed=1_000_033,
+        )
+        self._run(f"{load.name} warm-up", point, -1)
+
+    def measure(self, load: LoadSpec, repeat: int) -> LoadResult:
+        """Run the load once.
+
+        Raises:
+            RunError: it could not be completed: another role failed, a stall, a limit.
+        """
+        return self._run(load.name, load_point(self._session, load, repeat), repeat)
+
+    def _run(self, label: str, point: LoadPoint, repeat: int) -> LoadResult:
+        session = self._session
+        with Watchdog(session.options.engine, self._servers, session.limits.stall_s) as watchdog:
+
+            def should_stop() -> str | None:
+                return session.trouble() or watchdog.stalled()
+
+            def on_progress(progress: LoadProgress) -> None:
+                watchdog.saw(progress)
+                session.progress = _line(label, progress)
+
+            started = time.monotonic()
+            try:
+                result = self._client.measure(
+                    self._url, point, repeat, on_progress=on_progress, should_stop=should_stop
+                )
+            except RunError as error:
+                stalled = watchdog.stalled() is not None
+                if not stalled:
+                    session.settle()
+                raise RunError(
+                    error.message,
+                    kind=error.kind,
+                    stage=session.stage_name,
+                    evidence=[*error.evidence, *(self._last_words() if stalled else ())],
+                    dump_stacks=stalled,
+                ) from error
+        session.log(f"{label}: {len(result.samples)} requests in {time.monotonic() - started:.2f} s")
+        return result
+
+    def _last_words(self) -> list[str]:
+        lines: list[str] = []
+        for role in (*(role for role in self._session.case.roles if role != "BENCHMARK"), "SERVER_0"):
+            if tail := tail_lines(self._session.rundir.log(role), 5):
+                lines += [f"last lines of {role}.log:", *tail]
+        return lines
+
+
+def _line(label: str, progress: LoadProgress) -> str:
+    failed = f", {progress.failed} failed" if progress.failed else ""
+    rate = progress.output_chunks / progress.elapsed_s if progress.elapsed_s > 0 else 0.0
+    return (
+        f"{label}: {progress.completed}/{progress.total} requests{failed}, {progress.in_flight} in flight, "
+        f"{rate:.0f} chunks/s, {progress.elapsed_s:.0f} s"
+    )

@@ -1,0 +1,153 @@
+"""Probe, warm-up and measure, for one deployment after the other; keeps what was measured whatever comes after."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pytest_disagg.clients.printed import render
+from pytest_disagg.clients.protocol import LoadResult
+from pytest_disagg.clients.result_json import to_json
+from pytest_disagg.config.case import LoadSpec, ServerSpec
+from pytest_disagg.records.device_step import DeviceStepError, IterationLog, parse
+from pytest_disagg.records.summary import summarize
+from pytest_disagg.redact import redact
+from pytest_disagg.roles.load import Loader
+from pytest_disagg.roles.prepare import Prepared
+from pytest_disagg.roles.session import RoleSession
+from pytest_disagg.rundir.files import write_text
+
+DEVICE_STEP_MODES = ("gen_only", "gen_only_no_context")
+SETTLE_S = 10.0
+
+
+@dataclass(frozen=True)
+class Point:
+    """One measured load. ``problem`` says why its device step time is missing where the case is judged on it.
+
+    ``device_rows`` are the usable iteration rows per GEN server, None where the case is not measured on them.
+    """
+
+    server_index: int
+    load_index: int
+    spec: ServerSpec | None
+    load: LoadSpec
+    repeat: int
+    result: LoadResult
+    metrics: Mapping[str, float]
+    problem: str = ""
+    device_rows: tuple[int, ...] | None = None
+
+    @property
+    def key(self) -> tuple[int, int]:
+        """Which server of the case, which of its loads."""
+        return self.server_index, self.load_index
+
+
+@dataclass
+class Measurement:
+    """Everything that one run measured, in order."""
+
+    session: RoleSession
+    points: list[Point] = field(default_factory=list)
+    prepared: Prepared | None = None
+    deployments: int = 0
+
+    def play(
+        self,
+        url: str,
+        loads: Sequence[LoadSpec],
+        *,
+        servers: Sequence[str],
+        spec: ServerSpec | None,
+        logs: Sequence[str],
+    ) -> None:
+        """Probe the deployment at ``url``, then run each load on it ``--disagg-repeat`` times.
+
+        ``servers`` are URLs that report progress, ``logs`` the roles whose logs hold iteration lines.
+
+        Raises:
+            RunError: a load could not be completed; the points before it stay.
+        """
+        session = self.session
+        index, self.deployments = self.deployments, self.deployments + 1
+        policy = session.options.engine.probe_policy(session.case.id.mode)
+        loader = Loader(session, url, lambda: servers)
+        if policy.probe:
+            with session.stage("probe"):
+                loader.probe(loads[0])
+        for position, load in enumerate(loads):
+            if policy.warmup and load.warmup:
+                with session.stage("warm-up"):
+                    loader.warm_up(load)
+            for repeat in range(session.options.repeat if policy.repeat else 1):
+                with session.stage("measure"):
+                    files = [session.rundir.log(role) for role in logs] if self._on_device() else []
+                    starts = [_size(path) for path in files]
+                    result = loader.measure(load, repeat)
+                    metrics = self._summary(load, result, spec)
+                    steps, rows, problem = self._device_steps(files, starts)
+                    metrics |= steps
+                    point = Point(index, position, spec, load, repeat, result, metrics, problem, rows)
+                    self.points.append(point)
+                    self._write(point)
+
+    def _on_device(self) -> bool:
+        return self.session.case.id.mode in DEVICE_STEP_MODES
+
+    def _summary(self, load: LoadSpec, result: LoadResult, spec: ServerSpec | None) -> dict[str, float]:
+        used = [spec] if spec is not None else list(self.session.case.servers)
+        return summarize(
+            result.samples,
+            duration_s=result.duration_s,
+            gpus=sum(each.count * each.world_size for each in used),
+            slo_ms=result.point.slo_ms,
+        )
+
+    def _device_steps(
+        self, files: Sequence[Path], starts: Sequence[int]
+    ) -> tuple[dict[str, float], tuple[int, ...] | None, str]:
+        """Device step times of the load that just ended; the last rows may still be on their way into the logs."""
+        if not files:
+            return {}, None, ""
+        if not self.session.options.engine.iteration_logs():
+            return {}, None, f"engine {self.session.case.engine} writes no iteration log"
+        _wait_until_still(self.session, files)
+        logs = [IterationLog(path, start, _size(path)) for path, start in zip(files, starts, strict=True)]
+        try:
+            steps = parse(logs)
+        except DeviceStepError as error:
+            return {}, None, str(error)
+        return dict(steps.metrics()), tuple(file.used for file in steps.files), ""
+
+    def _write(self, point: Point) -> None:
+        """The load's own files: result JSON, and the block that tools of benchmark_serving parse."""
+        rundir = self.session.rundir
+        name = f"{point.server_index}.{point.load_index}"
+        document = to_json(point.result, point.metrics)
+        write_text(rundir.results / f"load.{name}.r{point.repeat}.json", json.dumps(document) + "\n")
+        errors = [sample.error for sample in point.result.samples if sample.error]
+        block = render(point.metrics, errors=errors)
+        with (rundir.path / f"trtllm-benchmark.{name}.log").open("a", encoding="utf-8") as file:
+            file.write(block + "\n")
+        # Standard output, not the live log: tools read this block there, people read the table.
+        print(redact(block), flush=True)
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def _wait_until_still(session: RoleSession, files: Sequence[Path]) -> None:
+    """Until no log has grown between two looks: what the servers wrote has arrived."""
+    seen: list[int] = []
+
+    def still() -> bool:
+        nonlocal seen
+        before, seen = seen, [_size(path) for path in files]
+        return before == seen
+
+    if not session.wait_quietly(still, limit_s=min(SETTLE_S, session.limits.store_s)):
+        session.log(f"iteration logs still grow after {SETTLE_S:g} s: {', '.join(path.name for path in files)}")

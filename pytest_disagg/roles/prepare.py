@@ -1,0 +1,98 @@
+"""What a run knows before it measures: plan, manifest, baseline, the names of its points. Bad input fails here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pytest_disagg.config.case import Case, LoadSpec, ServerSpec
+from pytest_disagg.records.manifest import collect
+from pytest_disagg.records.points import group
+from pytest_disagg.records.record import Identity, build
+from pytest_disagg.roles.session import RoleSession
+from pytest_disagg.rundir.files import write_text
+from pytest_disagg.topology.layout import layouts
+from pytest_disagg.topology.placement import place
+from pytest_disagg.verdict.baseline import Baseline, load
+from pytest_disagg.verdict.choice import choose_baseline
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """``point_names`` maps (server index, load index) to the name of that load in tables, properties and baselines.
+
+    ``baseline_words`` says which baseline file was chosen and why.
+    """
+
+    manifest: Mapping[str, Any]
+    point_names: Mapping[tuple[int, int], str]
+    baseline: Baseline | None
+    baseline_words: str
+
+    @classmethod
+    def of(cls, session: RoleSession, *, with_baseline: bool = True) -> Prepared:
+        """Collect it.
+
+        Raises:
+            ConfigError: the baseline file is missing or broken; an hour of GPUs later would be too late to say so.
+        """
+        options = session.options
+        manifest = collect(session.case, run_id=options.run_id, role=session.role)
+        baseline, words = None, ""
+        if with_baseline and not session.case.rehearsal:
+            choice = choose_baseline(
+                options.baseline,
+                options.stage_name,
+                options.baseline_dirs,
+                manifest["gpu"]["type"],
+                engine=session.case.engine,
+            )
+            baseline = load(choice.path) if choice.path else None
+            words = f"baseline: {choice.words}" if choice.path else choice.words
+        return cls(manifest, point_names(session.case), baseline, words)
+
+    @property
+    def gpu(self) -> str:
+        return str(self.manifest["gpu"]["type"])
+
+    def properties(self, session: RoleSession) -> dict[str, str]:
+        """Identity of the run for junit."""
+        return {
+            "config_digest": session.case.digest,
+            "git_sha": str(self.manifest["git"]["config"].get("sha", "")),
+            "engine": session.case.engine,
+            "gpu": self.gpu,
+            "run_dir": str(session.rundir.path),
+        }
+
+
+def write_plan(session: RoleSession) -> None:
+    """``plan.json``: placement, roles and limits, for people."""
+    plan = {
+        "servers": layouts(session.case, place(session.case)),
+        "roles": list(session.case.roles),
+        "deadlines": session.limits.as_dict(),
+        "notes": list(session.case.notes),
+    }
+    write_text(session.rundir.plan, json.dumps(plan, indent=1) + "\n")
+
+
+def point_names(case: Case) -> dict[tuple[int, int], str]:
+    """The name of each requested load, as :mod:`pytest_disagg.records.points` gives it to its records."""
+    deployments: list[tuple[ServerSpec | None, tuple[LoadSpec, ...]]] = [
+        (spec, spec.clients or case.clients) for spec in case.servers
+    ]
+    if case.id.runtime == "disagg":
+        deployments = [(None, case.clients)]
+    nobody = Identity(run_id="", created_ms=0)
+    skeletons = {
+        (index, position): build(case, spec, load, metrics={}, identity=nobody, repeat=position)
+        for index, (spec, loads) in enumerate(deployments)
+        for position, load in enumerate(loads)
+    }
+    points = group(list(skeletons.values()))
+    return {
+        key: next(point.label for point in points if skeleton in point.records) for key, skeleton in skeletons.items()
+    }

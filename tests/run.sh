@@ -1,0 +1,9 @@
+#!/usr/bin/env bash
+# Sets up all that the tests need (a virtual environment in .venv) and passes them. Arguments go to pytest.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+python=${PYTHON:-python3}
+[ -x .venv/bin/python ] || "$python" -m venv .venv
+.venv/bin/python -m pip install --quiet --disable-pip-version-check -e '.[test]'
+# Fast ones first: a broken unit is known before any process is started.
+exec .venv/bin/python -m pytest --durations=10 tests/unit tests/pytester tests/local tests/faults "$@"
