@@ -1,19 +1,24 @@
 """Case files of real size and shape, made up: what benchmarks/collect.py lets pytest collect.
 
-Four kinds in a fixed rotation: most are disaggregated files in the TensorRT-LLM form (8 test ids each), then
-aggregated ones of 4 to 8 servers (2 ids a server and 2 for the file), and files of our own with ``cases:`` (1 or 2 ids).
+Disaggregated files in the TensorRT-LLM form offer 8 test ids each, aggregated ones of 4 to 8 servers 2 for each server
+and 2 for the file, files of our own (``cases:``) 1 or 2.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 MODELS = ("deepseek-r1-fp4", "gpt-oss-120b-fp4", "k2-thinking-fp4", "llama-405b-fp8")
 GPUS = ("b200", "gb200", "gb300")
 TRANSCEIVERS = ("NIXL", "UCX")
 SHAPES = (("1k1k", 1024, 1024), ("8k1k", 8192, 1024), ("1k8k", 1024, 8192))
-ROTATION = ("disagg",) * 12 + ("aggr",) * 4 + ("own_disagg",) * 3 + ("own_aggr",)
-"""One file in twenty of each entry: 60 % disaggregated, 20 % aggregated, 20 % our own."""
+MIXES: Mapping[str, Sequence[str]] = {
+    "mixed": ("disagg",) * 12 + ("aggr",) * 4 + ("own_disagg",) * 3 + ("own_aggr",),
+    "tensorrt-llm": ("disagg",) * 3 + ("aggr",),
+    "own": ("own_disagg",) * 3 + ("own_aggr",),
+}
+"""Which kinds take turns. ``own`` has the fewest ids for each file to open, so there a plugin has the least to win."""
 
 _WORKER = """\
   {kind}:
@@ -145,21 +150,22 @@ _SERVER = """\
 """
 
 
-def write_config_files(directory: Path, count: int) -> int:
-    """Write ``count`` files below ``directory``, in the two folders of a TensorRT-LLM checkout; returns their bytes."""
-    total = 0
+def write_config_files(directory: Path, count: int, mix: str) -> int:
+    """Write ``count`` files below ``directory``, in two folders as in a TensorRT-LLM checkout; returns their bytes."""
+    kinds = MIXES[mix]
+    size = 0
     for folder in ("aggregated", "disaggregated"):
         (directory / folder).mkdir(parents=True, exist_ok=True)
     for index in range(count):
-        name, text = config_file(index)
-        total += (directory / name).write_bytes(text.encode())
-    return total
+        name, text = config_file(kinds[index % len(kinds)], index)
+        size += (directory / name).write_bytes(text.encode())
+    return size
 
 
-def config_file(index: int) -> tuple[str, str]:
+def config_file(kind: str, index: int) -> tuple[str, str]:
     """Path below the config directory and text of file number ``index``; the same ones every time."""
-    kind = ROTATION[index % len(ROTATION)]
-    return _aggregated(index, own=kind == "own_aggr") if kind.endswith("aggr") else _disaggregated(index, kind != "disagg")
+    own = kind.startswith("own")
+    return _aggregated(index, own) if kind.endswith("aggr") else _disaggregated(index, own)
 
 
 def _disaggregated(index: int, own: bool) -> tuple[str, str]:
@@ -186,8 +192,8 @@ def _disaggregated(index: int, own: bool) -> tuple[str, str]:
         kind="gen", batch=concurrency, tp=tp, graphs=graphs, draft="&draft\n      decoding_type: MTP", **common
     )
     text += _WORKER.format(kind="ctx", batch=2, tp=4, graphs="null", draft="*draft", **common)
-    stem = f"{gpu}_{model}_{shape}_con{concurrency}_ctx{ctx}_dep4_gen{gen}_dep{tp}_eplb0_mtp1_ccb-{transceiver}-{index:05d}"
-    return f"disaggregated/{stem}.yaml", text
+    stem = f"{gpu}_{model}_{shape}_con{concurrency}_ctx{ctx}_dep4_gen{gen}_dep{tp}_eplb0_mtp1_ccb-{transceiver}"
+    return f"disaggregated/{stem}-{index:05d}.yaml", text
 
 
 def _aggregated(index: int, own: bool) -> tuple[str, str]:

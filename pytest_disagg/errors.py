@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 Kind = Literal["infrastructure", "functional", "invalid", "regression"]
-"""Why a case is red: nodes, network or install; a server or its requests; a measurement that cannot be trusted; slower."""
+"""Why a case is red: nodes, network or install; a server or its requests; numbers that cannot be trusted; slower."""
 
 KINDS: tuple[Kind, ...] = ("infrastructure", "functional", "invalid", "regression")
 
@@ -29,8 +29,8 @@ class UsageError(DisaggError):
 class Problem:
     """One thing wrong in a file.
 
-    ``line`` counts from 1; ``key`` is the dotted path (``worker_config.gen.tensor_parallel_size``), empty for the file as
-    a whole. ``hint`` is a suggestion (``did you mean 'account'?``), empty when there is none.
+    ``line`` counts from 1; ``key`` is the dotted path (``worker_config.gen.tensor_parallel_size``), empty for the file
+    as a whole. ``hint`` is a suggestion (``did you mean 'account'?``), empty when there is none.
     """
 
     path: Path | None
@@ -60,8 +60,8 @@ class RunError(DisaggError):
     """A run that ended badly, with its kind, its stage and the role that caused it.
 
     ``because_of`` names the role whose failure this one follows; None means this failure is a cause of its own.
-    ``evidence`` are lines worth showing below the message (log tails, stacks); ``dump_stacks`` asks every role for where
-    it stands before it stops (a stall).
+    ``evidence`` are lines worth showing below the message (log tails, stacks); ``dump_stacks`` asks every role for
+    where it stands before it stops (a stall).
     """
 
     def __init__(

@@ -50,7 +50,7 @@ def pytest_disagg_clients() -> Mapping[str, Callable[[], LoadClient]]:
 
 @pytest.hookspec(firstresult=True)
 def pytest_disagg_skip(case: Case) -> str | None:
-    """Why ``case`` cannot run here, None when it can. Asked outside a role, before anything starts.
+    """Why ``case`` cannot run here, None when it can. Asked before anything starts; a role fails where others skip.
 
     Example::
 

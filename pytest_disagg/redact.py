@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Mapping
-from functools import lru_cache
+from functools import cache, lru_cache
 from urllib.parse import quote
 
 MASK = "***"
@@ -22,11 +22,17 @@ MIN_LENGTH = 4
 _SETTINGS = frozenset({"true", "false", "none", "null", "auto", "default", "disabled", "enabled"})
 
 
+@cache
+def _compiled(pattern: str) -> re.Pattern[str]:
+    """Compiled at its first use: this module is imported by every command, and most redact nothing."""
+    return re.compile(pattern)
+
+
 def _set(words: str) -> frozenset[str]:
     return frozenset(words.split())
 
 
-_WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
+_WORDS = r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+"
 _ALWAYS = _set(
     "secret secrets password passwords passwd passphrase passcode psw credential credentials cred creds jwt cookie "
     "cookies apikey apikeys accesskey authkey secretkey privatekey authtoken accesstoken authorization bearer"
@@ -54,7 +60,7 @@ def secret_name(name: str) -> bool:
     ``HF_TOKEN``, ``internal_request_auth_key``, ``X-Api-Key``, ``dbPassword`` do; ``max_tokens``, ``tokenizer``,
     ``token_throughput``, ``num_keys``, ``MONKEY``, ``SECRET_FILE`` (a path) do not.
     """
-    words = [word.lower() for word in _WORDS.findall(name)]
+    words = [word.lower() for word in _compiled(_WORDS).findall(name)]
     while words and words[-1].isdigit():
         words.pop()
     if not words or words[-1] in _NOT_A_VALUE:
@@ -78,43 +84,43 @@ def secret_name(name: str) -> bool:
 _KEYWORDS = ("token", "secret", "pass", "psw", "pwd", "key", "cred", "auth", "cookie", "jwt", "bearer")
 _NAME_CHARS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-")
 _MAX_NAME = 100
-_REST_OF_NAME = re.compile(rf"[A-Za-z0-9_.\-]{{1,{_MAX_NAME}}}")
+_REST_OF_NAME = rf"[A-Za-z0-9_.\-]{{1,{_MAX_NAME}}}"
 _FILE_NAME = (".yaml", ".yml", ".json", ".py", ".log", ".md", ".csv", ".txt", ".sh", ".xml")
 
-_LINK = re.compile(
+_LINK = (
     r"""(?P<quote>\\*["'])?(?:[ \t]*(?:={1,3}>?|:=|:(?!:))[ \t]*"""
     r"""|\s{0,80},?\s{0,80}\\*["']?value\\*["']?[ \t]*:[ \t]*"""  # {"name": "HF_TOKEN", "value": "x"}
     r"""|[ \t]*,\s{0,80}(?=\\*["'])"""  # ('HF_TOKEN', 'x'), ["--token", "x"]
     r"""|(?P<space>[ \t]+(?![\s\-])))"""
 )
-_VALUE = re.compile(
+_VALUE = (
     r"""\\+"(?:(?!\\+").){0,4096}\\+"|"""  # a JSON string inside a JSON string
     r"""\[[^\]\n]{0,2048}\]|\{[^{}\n]{0,2048}\}|"""
     r"""\$?(?:"(?:[^"\\]|\\.){0,4096}"|'(?:[^'\\]|\\.){0,4096}')(?:\\.|[^\s,;:&|)}\]\0])*|"""
     r"""["'][^\n]+|"""
     r"""(?:\\.|"[^"\n]{0,512}"|'[^'\n]{0,512}'|[^\s\0])+"""
 )
-_BEFORE_YAML_KEY = re.compile(r"[ \t]*(?:- +)?")
-_TO_END_OF_LINE = re.compile(r"[^\n]*")
+_BEFORE_YAML_KEY = r"[ \t]*(?:- +)?"
+_TO_END_OF_LINE = r"[^\n]*"
 
-_KEEP = re.compile(r"""(?:""|''|null|None|~|\$\w+|\$\{\w+\}|<\w+>|"\$\w+"|"\$\{\w+\}"|\*\*\*)?[,;)}\]"']*\Z""")
+_KEEP = r"""(?:""|''|null|None|~|\$\w+|\$\{\w+\}|<\w+>|"\$\w+"|"\$\{\w+\}"|\*\*\*)?[,;)}\]"']*\Z"""
 
-_URL = re.compile(
+_URL = (
     r"""://(?:[^\s/"'<>?#@]{0,256}:[^\s/"'<>]{0,512}|[^\s/"'<>?#@:]{1,256}"""
     r"""|[^\s/@:"'<>]{0,256}:(?!\d+[/?#])[^\s@"'<>]{0,512})@"""
 )
-_QUERY = re.compile(
+_QUERY = (
     r"(?i)([?&](?:sig|signature|x-amz-signature|x-amz-credential|x-amz-security-token|access_token|token|key|code)=)"
     r"[^\s&\"'#]+"
 )
-_AUTHORIZATION = re.compile(
+_AUTHORIZATION = (
     r"""(?i)(authorization\\*["']?[ \t]{0,8}[:=,][ \t]{0,8}\\*["']?)(?:[A-Za-z][\w\-]{0,32}[ \t]+)?[^\s"'\\]+"""
 )
-_COOKIE = re.compile(r"""(?i)(cookie\\*["']?[ \t]{0,8}:[ \t]{0,8}\\*["']?)[^"'\n\\]+""")
-_BEARER = re.compile(r"(?i)(bearer[ \t]+)(?!tokens?\b|auth\w*\b)[A-Za-z0-9._~+/=\-]{6,}")
-_USER = re.compile(r"((?:^|(?<=\s))(?:-u|--user)(?:[ \t]+|=)[\"']?[^\s:\"'/]{1,256}:)[^\s\"']+")
+_COOKIE = r"""(?i)(cookie\\*["']?[ \t]{0,8}:[ \t]{0,8}\\*["']?)[^"'\n\\]+"""
+_BEARER = r"(?i)(bearer[ \t]+)(?!tokens?\b|auth\w*\b)[A-Za-z0-9._~+/=\-]{6,}"
+_USER = r"((?:^|(?<=\s))(?:-u|--user)(?:[ \t]+|=)[\"']?[^\s:\"'/]{1,256}:)[^\s\"']+"
 _TOKENS = tuple(
-    (prefix, re.compile(rf"(?<![A-Za-z0-9]){prefix}{rest}"))
+    (prefix, rf"(?<![A-Za-z0-9]){prefix}{rest}")
     for prefix, rest in {
         "hf_": "[A-Za-z0-9]{16,}",
         "sk-": r"(?=[\w\-]{0,40}\d)[\w\-]{16,}",
@@ -137,7 +143,7 @@ _TOKENS = tuple(
 )
 """Tokens known by their prefix; a plain search for the prefix comes first, because it is what a big log costs."""
 
-_PRIVATE_KEY = re.compile(
+_PRIVATE_KEY = (
     r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----"
     r"(?:[\s\S]*?-----END [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----|[\s\S]*)"
 )
@@ -186,7 +192,7 @@ def register_environ(environ: Mapping[str, str]) -> None:
     _known.add(
         value
         for name, value in environ.items()
-        if secret_name(name) and not (value.isdigit() and len(value) < 6) and not _KEEP.match(value)
+        if secret_name(name) and not (value.isdigit() and len(value) < 6) and not _compiled(_KEEP).match(value)
     )
 
 
@@ -210,7 +216,7 @@ def _name_at(text: str, at: int, leftmost: int) -> tuple[int, int]:
     start = at
     while start > leftmost and at - start < _MAX_NAME and text[start - 1] in _NAME_CHARS:
         start -= 1
-    rest = _REST_OF_NAME.match(text, at)
+    rest = _compiled(_REST_OF_NAME).match(text, at)
     end = rest.end() if rest else at
     while end > at and text[end - 1] in ".-":
         end -= 1
@@ -221,17 +227,20 @@ def _name_at(text: str, at: int, leftmost: int) -> tuple[int, int]:
 
 def _yaml_value_end(text: str, start: int, value_at: int) -> int | None:
     """Where a plain or block scalar ends if the name at ``start`` is a YAML key at the start of its line, else None."""
-    line_at = text.rfind("\n", max(0, start - 2 * _MAX_NAME), start) + 1
-    before = text[line_at:start]
-    if not _BEFORE_YAML_KEY.fullmatch(before) or text[value_at : value_at + 1] in ("", "\n", '"', "'", "[", "{"):
+    nearest = max(0, start - 2 * _MAX_NAME)
+    newline = text.rfind("\n", nearest, start)
+    before = text[newline + 1 if newline >= 0 else nearest : start]
+    if newline < 0 < nearest or not _compiled(_BEFORE_YAML_KEY).fullmatch(before):
         return None
-    found = _TO_END_OF_LINE.match(text, value_at)
+    if text[value_at : value_at + 1] in ("", "\n", '"', "'", "[", "{"):
+        return None
+    found = _compiled(_TO_END_OF_LINE).match(text, value_at)
     end = found.end() if found else value_at
     if text[value_at] not in "|>":
         return end
     indent = len(before) - len(before.lstrip(" \t"))
     while end < len(text):
-        line = _TO_END_OF_LINE.match(text, end + 1)
+        line = _compiled(_TO_END_OF_LINE).match(text, end + 1)
         line_text = line.group() if line else ""
         if line_text.strip() and len(line_text) - len(line_text.lstrip(" \t")) <= indent:
             break
@@ -244,7 +253,7 @@ def _quoted_word_end(text: str, start: int, link: re.Match[str]) -> int | None:
     mark = text[start - 1 : start]
     if mark not in ("'", '"') or link["quote"] or "=" not in link[0]:
         return None
-    end_of_line = _TO_END_OF_LINE.match(text, link.end())
+    end_of_line = _compiled(_TO_END_OF_LINE).match(text, link.end())
     limit = end_of_line.end() if end_of_line else len(text)
     closing = text.find(mark, link.end(), limit)
     return limit if closing < 0 else closing
@@ -261,13 +270,13 @@ def _mask_assignments(text: str) -> str:
         name = text[start:name_end]
         if not secret_name(name) or name.endswith(_FILE_NAME):
             continue
-        link = _LINK.match(text, name_end)
+        link = _compiled(_LINK).match(text, name_end)
         if link is None or (link["space"] and text[start - 1 : start] != "-"):
             continue
         value_end = _yaml_value_end(text, start, link.end()) if link[0].lstrip().startswith(":") else None
         value_end = value_end or _quoted_word_end(text, start, link)
         if value_end is None:
-            value = _VALUE.match(text, link.end())
+            value = _compiled(_VALUE).match(text, link.end())
             if value is None:
                 continue
             value_end = value.end()
@@ -279,7 +288,7 @@ def _mask_assignments(text: str) -> str:
 
 def _masked_value(value: str, named_in: str) -> str:
     """``***`` in the quotes that ``value`` had or, where the name was quoted (JSON, a Python literal), in those."""
-    if _KEEP.match(value):
+    if _compiled(_KEEP).match(value):
         return value
     if not named_in:
         mark = value[0] if value[0] in "\"'" else ""
@@ -293,20 +302,20 @@ def redact(text: str) -> str:
     """``text`` with every secret replaced by ``***``. Applying it twice changes nothing more."""
     text = _known.mask(text)
     if "PRIVATE KEY" in text:
-        text = _PRIVATE_KEY.sub(MASK, text)
+        text = _compiled(_PRIVATE_KEY).sub(MASK, text)
     if "://" in text:
-        text = _URL.sub(f"://{MASK}@", text)
+        text = _compiled(_URL).sub(f"://{MASK}@", text)
         if "=" in text:
-            text = _QUERY.sub(rf"\g<1>{MASK}", text)
+            text = _compiled(_QUERY).sub(rf"\g<1>{MASK}", text)
     for prefix, pattern in _TOKENS:
         if prefix in text:
-            text = pattern.sub(MASK, text)
+            text = _compiled(pattern).sub(MASK, text)
     lowered = text.lower()
     for word, pattern in (("authorization", _AUTHORIZATION), ("cookie", _COOKIE), ("bearer", _BEARER)):
         if word in lowered:
-            text = pattern.sub(rf"\g<1>{MASK}", text)
+            text = _compiled(pattern).sub(rf"\g<1>{MASK}", text)
     text = _mask_assignments(text)
-    return _USER.sub(rf"\g<1>{MASK}", text) if "-u" in text else text
+    return _compiled(_USER).sub(rf"\g<1>{MASK}", text) if "-u" in text else text
 
 
 def redact_env(environ: Mapping[str, str]) -> dict[str, str]:

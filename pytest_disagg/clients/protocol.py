@@ -93,8 +93,13 @@ class LoadClient(Protocol):
         """Why this client cannot run here, with the command that installs it; None when it can."""
         ...
 
-    def probe(self, url: str, point: LoadPoint) -> RequestSample:
-        """One request as ``point`` describes, whatever its counts say. A failure is in the sample, not raised."""
+    def probe(
+        self, url: str, point: LoadPoint, *, should_stop: Callable[[], str | None] | None = None
+    ) -> RequestSample:
+        """One request as ``point`` describes, whatever its counts say. A failure is in the sample, not raised.
+
+        ``should_stop`` as in :meth:`measure`; its reason ends up in the sample too.
+        """
         ...
 
     def measure(

@@ -172,12 +172,14 @@ def _yaml_files(folder: Path) -> Iterator[tuple[Path, str]]:
         name = entry.name
         if name.startswith("."):
             continue
-        if entry.is_dir():
-            if name != _NEVER and not entry.is_symlink():
+        if entry.is_symlink():
+            if name.endswith(SUFFIXES) and not os.path.isdir(entry.path):
+                yield folder / name, os.path.realpath(entry.path)
+        elif entry.is_dir():
+            if name != _NEVER:
                 subfolders.append(name)
         elif name.endswith(SUFFIXES):
-            real = os.path.realpath(entry.path) if entry.is_symlink() else f"{real_folder}/{name}"
-            yield folder / name, real
+            yield folder / name, f"{real_folder}/{name}"
     for name in subfolders:
         yield from _yaml_files(folder / name)
 

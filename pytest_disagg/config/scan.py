@@ -18,11 +18,12 @@ from pytest_disagg.config.names import explicit_server_names
 from pytest_disagg.config.text import did_you_mean, one_of, shown
 from pytest_disagg.errors import ConfigError, Problem
 
-_KEYS = re.compile(rb"^(worker_config|server_configs|cases|clusters)[ \t]*:(?=[ \t\r\n]|$)", re.MULTILINE)
-_INLINE_CASES = re.compile(rb"^cases[ \t]*:[ \t]*\[([\w\-, \t]*)\][ \t]*(?:#.*)?\r?$", re.MULTILINE)
-_SERVERS = re.compile(
-    rb"^server_configs[ \t]*:[ \t]*(?:#.*)?\r?\n((?:[ \t]*(?:#.*)?\r?\n|[ \-].*(?:\n|$))*)", re.MULTILINE
-)
+# Each begins with a line break, which the search jumps to, and so is tried on b"\n" + text: several times faster than ^.
+_KEYS = re.compile(rb"\n(worker_config|server_configs|cases|clusters)[ \t]*:(?=[ \t\r\n]|$)")
+_INLINE_CASES = re.compile(rb"\ncases[ \t]*:[ \t]*\[([\w\-, \t]*)\][ \t]*(?:#.*)?\r?$", re.MULTILINE)
+_SERVERS = re.compile(rb"\nserver_configs[ \t]*:[ \t]*(?:#.*)?\r?(?=\n)")
+_NEXT_KEY = re.compile(rb"\n[^ \t\r\n#\-]")
+_FIRST_ITEM = re.compile(rb"\n([ ]*)-([ ]+)\S")
 _PLAIN_NAME = rb"[ ]*(?:\"([\w.+\-]+)\"|'([\w.+\-]+)'|([A-Za-z_][\w.+\-]*))[ \t]*(?:#.*)?\r?$"
 
 
@@ -59,7 +60,7 @@ def scan(path: Path) -> Scan:
 
 
 def _scan(text: bytes, path: Path) -> Scan:
-    keys = set(_KEYS.findall(text))
+    keys = set(_KEYS.findall(b"\n" + text))
     data: Mapping[str, Any] | None = None
     if not keys & {b"worker_config", b"server_configs"}:
         data = yaml.parse(text, path).data
@@ -87,7 +88,7 @@ _CASE_KEYS = ("worker_config", "server_configs")
 
 
 def _listed_cases(text: bytes, data: Mapping[str, Any] | None, path: Path) -> Any:
-    inline = _INLINE_CASES.search(text) if data is None else None
+    inline = _INLINE_CASES.search(b"\n" + text) if data is None else None
     if inline is None:
         return (data if data is not None else yaml.parse(text, path).data)["cases"]
     return [name.strip().decode() for name in inline.group(1).split(b",") if name.strip()]
@@ -114,17 +115,18 @@ def _server_names(text: bytes, data: Mapping[str, Any] | None, path: Path) -> tu
 
 def _quick_server_names(text: bytes) -> tuple[str, ...] | None:
     """The names of a block-style list of servers that all have one; None where that is not plain to see."""
-    block = _SERVERS.search(text)
-    if block is None:
+    text = b"\n" + text
+    head = _SERVERS.search(text)
+    if head is None:
         return None
-    body = block.group(1)
-    dash = re.search(rb"^([ ]*)-([ ]+)\S", body, re.MULTILINE)
-    if dash is None:
+    end = _NEXT_KEY.search(text, head.end())
+    body = text[head.end() : end.start() if end else None]
+    first = _FIRST_ITEM.search(body)
+    if first is None or b"<<" in body:
         return None
-    indent = dash.group(1)
-    items = len(re.findall(rb"^" + indent + rb"-[ ]", body, re.MULTILINE))
-    inner = indent + b" " + dash.group(2)
-    name = rb"^(?:" + indent + rb"-" + dash.group(2) + rb"|" + inner + rb")name:" + _PLAIN_NAME
+    indent, gap = first.groups()
+    items = body.count(b"\n" + indent + b"-")
+    name = rb"\n" + indent + rb"(?:-" + gap + rb"| " + gap + rb")name:" + _PLAIN_NAME
     found = [b"".join(groups).decode() for groups in re.findall(name, body, re.MULTILINE)]
     return tuple(found) if len(found) == items else None
 

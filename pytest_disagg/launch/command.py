@@ -11,6 +11,12 @@ from pathlib import Path
 DROPPED_VARIABLES = ("PYTEST_ADDOPTS", "PYTEST_CURRENT_TEST", "PYTEST_PLUGINS", "PYTEST_DEBUG", "PYTEST_THEME")
 DROPPED_PREFIXES = ("PYTEST_XDIST_", "COV_CORE_", "COVERAGE_PROCESS_")
 
+OFF = ("no:cacheprovider", "no:xdist")
+# Of two values for one name pytest takes the last, so these lie over the ini file and over the user's own -o.
+RESET_INI = ("addopts=", "required_plugins=", "strict_config=false")
+# What an ini file says to a plugin that is off is no mistake of its author.
+KNOWN_ELSEWHERE = "ignore:Unknown config option:pytest.PytestConfigWarning"
+
 
 @dataclass(frozen=True)
 class PytestCommand:
@@ -26,11 +32,13 @@ class PytestCommand:
     import_mode: str = "importlib"
     override_ini: tuple[str, ...] = ()
     confcutdir: Path | None = None
+    plugins: tuple[str, ...] = ()
 
     def argv(self, junit: Path) -> list[str]:
         """The argument list of one role; its junit file is its own."""
         config = ["-c", str(self.inifile)] if self.inifile else []
-        overrides = [word for item in self.override_ini if not item.startswith("addopts") for word in ("-o", item)]
+        overrides = [word for item in (*self.override_ini, *RESET_INI) for word in ("-o", item)]
+        plugins = [word for name in (*OFF, "pytest_disagg.plugin", *self.plugins) for word in ("-p", name)]
         cut = [f"--confcutdir={self.confcutdir}"] if self.confcutdir else []
         return [
             sys.executable,
@@ -39,9 +47,9 @@ class PytestCommand:
             *config,
             f"--rootdir={self.rootdir}",
             *cut,
-            *("-p", "no:cacheprovider", "-p", "no:xdist", "-p", "pytest_disagg.plugin"),
+            *plugins,
             *overrides,
-            *("-o", "addopts="),
+            *("-W", KNOWN_ELSEWHERE),
             f"--import-mode={self.import_mode}",
             "--capture=no",
             "--color=no",

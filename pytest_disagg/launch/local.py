@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -9,7 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from pytest_disagg.launch.command import PytestCommand, child_environment
-from pytest_disagg.process.child import Child
+from pytest_disagg.process.child import Child, Exit
+from pytest_disagg.rundir.files import tail_lines
 from pytest_disagg.rundir.layout import RunDir
 from pytest_disagg.rundir.outcome import Outcome
 from pytest_disagg.rundir.state import Failure, RoleState
@@ -100,7 +102,8 @@ class LocalRun:
                 # BENCHMARK holds a kept deployment until this file is there; then the run ends as any other.
                 self.rundir.release.touch()
                 overdue = self.follow(children, watch, on_event)
-        return self.outcome(watch, overdue)
+            ended = {role: how for role, child in children.items() if (how := child.poll()) is not None}
+        return self.outcome(watch, overdue, ended)
 
     def follow(self, children: Mapping[str, Child], watch: Watch, on_event: Callable[[Event], None]) -> Failure | None:
         """Report what happens until every role has ended; a failure when the run had to be ended from here."""
@@ -128,11 +131,20 @@ class LocalRun:
                 )
             time.sleep(POLL_S)
 
-    def outcome(self, watch: Watch, overdue: Failure | None) -> Outcome:
-        """What BENCHMARK wrote; without it, the cause that the roles left behind."""
+    def outcome(self, watch: Watch, overdue: Failure | None, ended: Mapping[str, Exit] | None = None) -> Outcome:
+        """What BENCHMARK wrote; without it, the cause that the roles left behind.
+
+        A role in ``ended`` that failed after a good outcome makes the run red: nobody else looks at it.
+        """
         written = watch.outcome()
         if written is not None:
-            return Outcome.from_dict(written)
+            outcome = Outcome.from_dict(written)
+            late = None if outcome.kind else self._late(ended or {})
+            if late is None:
+                return outcome
+            return dataclasses.replace(
+                outcome, verdict="failed", kind=late.kind, cause=late, red=(late.headline(), *outcome.red)
+            )
         cause = overdue or cause_of(watch.failures()) or _silent(watch)
         return Outcome(
             run_id=self.run_id,
@@ -143,6 +155,21 @@ class LocalRun:
             red=(cause.headline(),),
             records=str(self.rundir.records) if self.rundir.records.exists() else "",
         )
+
+    def _late(self, ended: Mapping[str, Exit]) -> Failure | None:
+        """The first role whose pytest failed by itself."""
+        for role, how in ended.items():
+            if how.exit_code != 0 and not how.reason:
+                return Failure(
+                    role=role,
+                    kind="infrastructure",
+                    stage="stop",
+                    message=f"its pytest failed after the outcome: {how}",
+                    exit_code=how.exit_code,
+                    signal=how.signal,
+                    evidence=tuple(tail_lines(self.rundir.pytest_log(role))),
+                )
+        return None
 
 
 class _Seen:

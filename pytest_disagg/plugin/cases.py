@@ -113,9 +113,12 @@ def _list(config: pytest.Config, named: tuple[str, ...], nothing_else: bool) -> 
         words = _words(config.getoption("keyword"))
         return session_cases(values.config_dir, values.search, named=named, words=words)
     except (DisaggError, pytest.UsageError) as error:
+        from pytest_disagg.redact import redact
+
+        text = redact(str(error))
         if not hasattr(config, "workerinput"):
-            config.pluginmanager.register(_Refused(str(error)))
-        raise pytest.Collector.CollectError(str(error)) from error
+            config.pluginmanager.register(_Refused(text))
+        raise pytest.Collector.CollectError(text) from error
 
 
 class _Refused:

@@ -52,8 +52,10 @@ def pytest_runtest_makereport(
 
 
 def add_properties(item: pytest.Item, values: dict[str, object]) -> None:
-    """Append to the item's own list: a report's copy would be lost."""
-    item.user_properties.extend((f"{PROPERTY_PREFIX}{name}", str(value)) for name, value in values.items())
+    """Append to the item's own list, redacted: a report's copy would be lost."""
+    from pytest_disagg.redact import redact
+
+    item.user_properties.extend((f"{PROPERTY_PREFIX}{name}", redact(str(value))) for name, value in values.items())
 
 
 def outcome_properties(outcome: Outcome) -> dict[str, object]:
@@ -92,4 +94,6 @@ def own_file(config: pytest.Config, role: str, rank: str | None) -> None:
         writer: Any = plugin
         if type(plugin).__name__ == "LogXML" and hasattr(plugin, "logfile"):
             path = Path(writer.logfile)
+            if path.stem == role:
+                continue  # A launcher of ours asked for a file of this role's own.
             writer.logfile = str(path.with_name(f"{path.stem}.{role}{f'.{rank}' if rank else ''}{path.suffix}"))

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pytest_disagg.rundir.outcome import Outcome
 
 LOOPBACK = "127.0.0.1"
+HOOK_PREFIX = "pytest_disagg_"
 
 
 def run_here(request: pytest.FixtureRequest, case: Case, values: Resolved) -> Outcome:
@@ -62,4 +63,15 @@ def command(request: pytest.FixtureRequest, values: Resolved) -> PytestCommand:
         import_mode=str(option.importmode),
         override_ini=tuple(option.override_ini or ()),
         confcutdir=Path(option.confcutdir) if option.confcutdir else None,
+        plugins=_plugins_for_roles(config),
+    )
+
+
+def _plugins_for_roles(config: pytest.Config) -> tuple[str, ...]:
+    """The ``-p`` plugins that implement a hook of ours: a role that lacks their engine could not play its part."""
+    option: Any = config.option
+    given = dict.fromkeys(name for name in option.plugins or () if not name.startswith("no:"))
+    loaded = {name: config.pluginmanager.get_plugin(name) for name in given}
+    return tuple(
+        name for name, plugin in loaded.items() if any(attribute.startswith(HOOK_PREFIX) for attribute in dir(plugin))
     )

@@ -18,6 +18,7 @@ from pytest_disagg.plugin.cases import FIXTURE, ROLE_VARIABLE
 from pytest_disagg.plugin.junit import add_properties, failure_text, outcome_properties
 from pytest_disagg.plugin.options import Resolved, resolved
 from pytest_disagg.plugin.terminal import Live
+from pytest_disagg.records.manifest import git_state
 from pytest_disagg.redact import redact
 from pytest_disagg.rundir.runid import new_run_id, required_run_id, run_id_of
 from pytest_disagg.rundir.state import Failure
@@ -28,32 +29,50 @@ if TYPE_CHECKING:
     from pytest_disagg.roles.options import RunOptions
     from pytest_disagg.rundir.outcome import Outcome
 
+CONFIG = "config"
+"""The ``kind`` of a case that never became a run: its file, an option or the environment cannot be used."""
+
 
 @dataclass
 class Played:
-    """One test's part of a run. ``problem`` is why it fails before anything starts."""
+    """One test's part of a run. ``problem`` is why it fails before anything starts, ``kind`` of which kind that is."""
 
     request: pytest.FixtureRequest
     case_id: str
     case: Case | None = None
     role: str | None = None
     problem: str | None = None
+    kind: str = CONFIG
 
     def play(self) -> str | None:
-        """Play it; the failure's text when it is red."""
+        """Play it; the failure's text when it is red. Either way the test gets its properties."""
+        properties, text = self._play()
+        add_properties(self.request.node, {**self._identity(), **properties})
+        return redact(text) if text else None
+
+    def _play(self) -> tuple[dict[str, object], str | None]:
         if self.problem is not None or self.case is None:
-            return redact(self.problem or f"{self.case_id}: nothing to run")
+            return _failed(self.kind), self.problem or f"{self.case_id}: nothing to run"
         try:
             outcome = self._run(self.case)
         except RunError as error:
-            return redact(_text(error, self.role or "BENCHMARK"))
+            return _failed(error.kind), _text(error, self.role or "BENCHMARK")
         except DisaggError as error:
-            return redact(f"infrastructure: {error}")
+            return _failed("infrastructure"), f"infrastructure: {error}"
         if outcome is None:
-            return None
+            return {}, None
         self.request.config.hook.pytest_disagg_outcome(case_id=self.case_id, outcome=outcome.to_dict())
-        add_properties(self.request.node, outcome_properties(outcome))
-        return redact(failure_text(outcome)) if outcome.red or outcome.kind else None
+        return outcome_properties(outcome), failure_text(outcome) if outcome.red or outcome.kind else None
+
+    def _identity(self) -> dict[str, object]:
+        """What every test of ours says about itself, whether or not there is an outcome."""
+        found: dict[str, object] = {"case": self.case_id, "run_id": run_id_of(os.environ) or ""}
+        if self.role is not None:
+            found["role"] = self.role
+        if self.case is not None:
+            sha = git_state(self.case.path.parent).get("sha", "")
+            found |= {"config_digest": self.case.digest, "git_sha": sha, "engine": self.case.engine}
+        return found
 
     def _run(self, case: Case) -> Outcome | None:
         if self.role in ("BENCHMARK", None) and case.id.runtime == "alone":
@@ -124,7 +143,8 @@ def prepare(request: pytest.FixtureRequest, listed: Listed) -> Played:
     if reason and role is None:
         pytest.skip(reason)
     if reason:
-        played.problem = Failure(role or "", "infrastructure", "plan", f"cannot run here: {reason}").headline()
+        failure = Failure(role or "", "infrastructure", "plan", f"cannot run here: {reason}")
+        played.problem, played.kind = failure.headline(), failure.kind
         return played
     played.case = case
     return played
@@ -212,6 +232,8 @@ def _unrunnable(config: pytest.Config, case: Case, values: Resolved, role: str |
     from pytest_disagg.topology.deadlines import deadlines
 
     deadlines(case)
+    if values.engine is not None:
+        engines.get(values.engine)  # an unknown --disagg-engine is a mistake, not a reason to skip
     if case.engine not in engines.names():
         known = ", ".join(engines.names())
         return f"engine {case.engine!r} is not installed (known: {known}); rehearse it with --disagg-engine sim"
@@ -228,19 +250,24 @@ def _hardware(case: Case, role: str | None) -> str | None:
     """Nodes and GPU model, for engines that need GPUs."""
     if case.engine == "sim":
         return None
-    from pytest_disagg.records.manifest import gpu_type
+    from pytest_disagg.records.gpu import NO_GPU, gpu_type
     from pytest_disagg.topology.placement import place
 
     nodes = place(case).total_nodes
     if role is None and nodes > 1:
         return f"needs {nodes} nodes, this is one machine; rehearse it with --disagg-engine sim"
-    gpu = gpu_type()
-    if role in (None, "BENCHMARK", "DISAGG_SERVER") and gpu == "none" and role is not None:
+    if not case.supported_gpus:
         return None
-    supported = [name.lower() for name in case.supported_gpus]
-    if supported and gpu not in supported:
+    gpu = gpu_type()
+    if gpu == NO_GPU and role in ("BENCHMARK", "DISAGG_SERVER"):
+        return None  # these may run where there is none
+    if gpu not in [name.lower() for name in case.supported_gpus]:
         return f"GPU {gpu} is not among supported_gpus ({', '.join(case.supported_gpus)})"
     return None
+
+
+def _failed(kind: str) -> dict[str, object]:
+    return {"verdict": "failed", "kind": kind}
 
 
 def _text(error: RunError, role: str) -> str:

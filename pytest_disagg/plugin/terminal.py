@@ -66,19 +66,23 @@ class Terminal:
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
         self._rows: list[dict[str, str]] = []
+        self._headed = False
 
     def pytest_report_collectionfinish(self, items: list[pytest.Item]) -> list[str]:
         """The header line, once it is known that a case of ours runs."""
         ours = sum("disagg_case" in getattr(item, "fixturenames", ()) for item in items)
-        if not ours:
-            return []
+        self._headed = bool(ours)
+        return [self._header(ours)] if ours else []
+
+    def _header(self, cases: int) -> str:
         from pytest_disagg.plugin.options import resolved
         from pytest_disagg.version import __version__
 
         values = resolved(self._config)
         engine = f", engine {values.engine}" if values.engine else ""
         folders = ", ".join(str(folder) for folder in values.config_dir)
-        return [f"disagg: pytest-disagg {__version__}, {ours} cases from {folders}{engine}, runs in {values.work_dir}"]
+        count = "1 case" if cases == 1 else f"{cases} cases"
+        return f"disagg: pytest-disagg {__version__}, {count} from {folders}{engine}, runs in {values.work_dir}"
 
     @pytest.hookimpl(trylast=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -90,7 +94,7 @@ class Terminal:
             for name, value in report.user_properties
             if str(name).startswith(PROPERTY_PREFIX)
         }
-        if found:
+        if "verdict" in found:
             self._rows.append({"node": report.nodeid, **found})
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
@@ -98,7 +102,9 @@ class Terminal:
         if not self._rows:
             return
         terminalreporter.section("disaggregated serving")
-        for line in table(self._rows):
+        # Under xdist the cases are collected elsewhere, so this is the first chance to say where they come from.
+        head = [] if self._headed else [self._header(len(self._rows))]
+        for line in [*head, *table(self._rows)]:
             terminalreporter.write_line(line)
 
 

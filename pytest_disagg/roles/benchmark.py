@@ -30,6 +30,7 @@ def run_benchmark(options: RunOptions) -> Outcome:
         outcome = conclude(measurement, session.failed)
         outcome.write(session.rundir)
         _wait_for_others(session)
+        session.rundir.remove_secrets()
         session.failed = outcome.cause
     return outcome
 
@@ -83,6 +84,7 @@ def _wait_until_routable(session: RoleSession) -> str:
         what=f"{case.num_ctx} CTX and {case.num_gen} GEN servers to be routable",
         limit_s=session.limits.launch_s + session.limits.ready_s,
         key="timeouts.launch_s + timeouts.ready_s",
+        dump_stacks=True,
     )
 
 

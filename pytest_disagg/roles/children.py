@@ -54,13 +54,12 @@ class ServerProcess:
             return None, f"no address file {self.launch.address_file}"
         return text, text
 
-    def check(self, stage: str) -> None:
-        """Raise when the process has ended: its exit and its last log lines."""
-        ended = self.child.poll() if self.child is not None else None
-        if ended is not None:
-            raise self.died(ended, stage)
+    def ended(self) -> Exit | None:
+        """How it ended; None while it runs."""
+        return self.child.poll() if self.child is not None else None
 
     def died(self, ended: Exit, stage: str) -> RunError:
+        """The error of a server that ended before it was asked to: how, and its last log lines."""
         how = f"was killed by {ended.signal}" if ended.signal else f"ended with exit code {ended.exit_code}"
         return RunError(
             f"its {self.name} {how}",

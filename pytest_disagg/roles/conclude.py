@@ -166,7 +166,7 @@ def _store(
     # All cases of a stage share one CSV, as the tools that check a stage expect; without a stage it is the run's own.
     stage = session.options.stage_name
     folder = session.options.work_dir / safe_name(stage) if stage else session.rundir.results
-    legacy_csv.write(folder / legacy_csv.FILE_NAME, legacy_csv.rows(written, command=shlex.join(sys.argv)))
+    legacy_csv.write(folder / legacy_csv.FILE_NAME, written, command=shlex.join(sys.argv))
     return str(session.rundir.records)
 
 

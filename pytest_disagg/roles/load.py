@@ -74,7 +74,7 @@ class Loader:
 
         def look() -> tuple[RequestSample | None, str]:
             nonlocal wrong
-            sample = self._client.probe(self._url, point)
+            sample = self._client.probe(self._url, point, should_stop=self._session.trouble)
             if sample.ok and sample.output_tokens > 0:
                 return sample, f"{sample.output_tokens} tokens"
             seen = sample.error or f"status {sample.status} and {sample.output_tokens} tokens"
@@ -90,7 +90,11 @@ class Loader:
             return None, seen
 
         self._session.wait(
-            look, what=f"tokens from {self._url}", limit_s=self._session.limits.probe_s, key="timeouts.probe_s"
+            look,
+            what=f"tokens from {self._url}",
+            limit_s=self._session.limits.probe_s,
+            key="timeouts.probe_s",
+            dump_stacks=True,
         )
 
     def warm_up(self, load: LoadSpec) -> None:
@@ -145,6 +149,9 @@ class Loader:
                     evidence=[*error.evidence, *(self._last_words() if stalled else ())],
                     dump_stacks=stalled,
                 ) from error
+        if any(not sample.ok for sample in result.samples):
+            # A server that dies takes its requests with it before its role can say so.
+            session.settle()
         session.log(f"{label}: {len(result.samples)} requests in {time.monotonic() - started:.2f} s")
         return result
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import Any
 
 from pytest_disagg.rundir.state import Failure, RoleState
@@ -25,6 +26,7 @@ class Monitor:
         self.cause: Failure | None = None
         self.outcome: dict[str, Any] | None = None
         self.error: Exception | None = None
+        self._blind_since: float | None = None
 
     def start(self) -> None:
         self._poll()
@@ -36,6 +38,11 @@ class Monitor:
             self._changed.notify_all()
         if self._thread.ident is not None:
             self._thread.join()
+
+    def blind_s(self) -> float:
+        """Seconds for which the run directory could not be read; 0 while it can."""
+        since = self._blind_since
+        return 0.0 if since is None else time.monotonic() - since
 
     def pause(self, seconds: float) -> None:
         """Return at the next change, or after ``seconds``."""
@@ -50,7 +57,11 @@ class Monitor:
             try:
                 self._poll()
             except (OSError, ValueError) as error:
+                # A shared file system may fail for a moment; whether that lasted too long is for the session to say.
                 self.error = error
+                self._blind_since = self._blind_since or time.monotonic()
+            else:
+                self._blind_since = None
 
     def _poll(self) -> None:
         outcome = self._watch.outcome()

@@ -36,7 +36,13 @@ def wait_healthy(session: RoleSession, name: str, address: str) -> None:
         seen = session.options.engine.healthy(f"http://{address}", HEALTH_TIMEOUT_S)
         return (True if seen.ok else None), f"{address}: {seen.seen}"
 
-    session.wait(look, what=f"its {name} to be healthy", limit_s=session.limits.ready_s, key="timeouts.ready_s")
+    session.wait(
+        look,
+        what=f"its {name} to be healthy",
+        limit_s=session.limits.ready_s,
+        key="timeouts.ready_s",
+        dump_stacks=True,
+    )
 
 
 def serve_until_outcome(session: RoleSession, address: str) -> None:

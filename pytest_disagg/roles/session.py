@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import signal
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType, TracebackType
@@ -19,21 +21,23 @@ from pytest_disagg.roles.monitor import Monitor
 from pytest_disagg.roles.options import RunOptions
 from pytest_disagg.roles.stacks import dump_stacks
 from pytest_disagg.rundir.state import Failure, RoleState
-from pytest_disagg.rundir.watch import Watch
+from pytest_disagg.rundir.watch import Watch, serving_stage
 from pytest_disagg.rundir.writer import RoleWriter, node_name
-from pytest_disagg.topology.deadlines import Deadlines, deadlines
+from pytest_disagg.topology.deadlines import DEADLINE_VARIABLE, Deadlines, deadlines
 from pytest_disagg.version import __version__
 
 T = TypeVar("T")
 POLL_S = 0.1
 SETTLE_S = 2.0
+TRACEBACK_LINES = 20
 
 
 class RoleSession:
     """Context manager around one role of one run. ``others`` are the roles it depends on (default: all of the case).
 
     On the way out it stops the role's processes, publishes ``stopped`` or ``failed`` and ends the heartbeat. Leaving
-    with a :class:`RunError` keeps it; any other exception is published as ``infrastructure`` and re-raised.
+    with a :class:`RunError` or an interrupt keeps it; any other exception is published, and raised, as a RunError of
+    kind ``infrastructure``. A failure that was noted before stays the one that is published.
     """
 
     def __init__(self, options: RunOptions, role: str, others: Sequence[str] | None = None) -> None:
@@ -48,6 +52,7 @@ class RoleSession:
         self._asked_to_stop = ""
         self._old_handler: Any = None
         self._interrupted = False
+        self._dumped = False
         self.servers: list[ServerProcess] = []
         self.progress = ""
         self._writer = RoleWriter(
@@ -74,18 +79,18 @@ class RoleSession:
         return self
 
     def __exit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
-        failure = self.failed if exc is None else self.failure_of(exc)
+        failure = self.failed or (None if exc is None else self.failure_of(exc))
         try:
             if failure is not None:
-                self._writer.update(state="failed", failure=failure)
+                self._say(state="failed", failure=self._own(failure))
                 if self._stacks_wanted(failure):
                     self.dump_stacks()
             else:
-                self._writer.update(state="stopping", stage="stop")
+                self._say(state="stopping", stage="stop")
             self.stop_servers()
-            self._writer.update(state="failed" if failure else "stopped")
+            self._say(state="failed" if failure else "stopped")
         finally:
             self.monitor.stop()
             self._writer.close()
@@ -93,6 +98,8 @@ class RoleSession:
                 signal.signal(signal.SIGTERM, self._old_handler)
         if self._interrupted and exc is None:
             raise KeyboardInterrupt
+        if failure is not None and exc is not None and not isinstance(exc, (RunError, KeyboardInterrupt)):
+            raise self._error(failure, exc) from exc
 
     def log(self, text: str) -> None:
         self.options.log(redact(text))
@@ -129,24 +136,34 @@ class RoleSession:
         server.start(self.stage_name)
 
     def stop_servers(self) -> None:
-        for server in self.servers:
-            ended = server.stop()
-            if ended is not None:
-                self.publish(server_exit={"name": server.name, "exit_code": ended.exit_code, "signal": ended.signal})
+        """End every process of this role and publish how each ended."""
+        ended = [(server.name, server.stop()) for server in self.servers]
         self.servers.clear()
+        for name, how in ended:
+            if how is not None:
+                self._say(server_exit={"name": name, "exit_code": how.exit_code, "signal": how.signal})
 
     def check(self) -> None:
         """Raise when this role cannot go on: another role failed, an own process died, the run's time is over."""
         cause = self.monitor.cause
         if cause is not None:
             raise because(cause, self.role)
+        blind_s = self.monitor.blind_s()
+        if blind_s > self.case.timeouts.heartbeat_timeout_s:
+            raise RunError(
+                f"cannot read the run directory for {blind_s:.0f} s: {self.monitor.error}",
+                kind="infrastructure",
+                stage=self.current_stage(),
+            )
         if self._asked_to_stop:
             raise RunError(self._asked_to_stop, kind="infrastructure", stage=self.current_stage())
         for server in self.servers:
-            server.check(self.current_stage())
+            if (ended := server.ended()) is not None:
+                raise server.died(ended, self.current_stage())
         if time.monotonic() > self._ends_at:
+            key = "slurm.timeout" if self.limits.total_s == self.case.total_s else DEADLINE_VARIABLE
             raise RunError(
-                f"the whole run's limit of {self.limits.total_s:g} s (slurm.timeout) has passed",
+                f"the whole run's limit of {self.limits.total_s:g} s ({key}) has passed",
                 kind="infrastructure",
                 stage=self.current_stage(),
             )
@@ -168,10 +185,11 @@ class RoleSession:
         self.check()
 
     def current_stage(self) -> str:
-        """The stage of the run: BENCHMARK's once it is past the others' own."""
-        benchmark = self.monitor.states.get("BENCHMARK")
-        if benchmark is not None and self.stage_name in ("ready", "serve"):
-            return benchmark.stage
+        """The stage of the run: BENCHMARK's, read anew, while this role serves it."""
+        if self.stage_name != "serve":
+            return self.stage_name
+        with contextlib.suppress(OSError, ValueError):
+            return serving_stage(self.rundir) or self.stage_name
         return self.stage_name
 
     def wait_quietly(self, done: Callable[[], bool], *, limit_s: float) -> bool:
@@ -191,10 +209,12 @@ class RoleSession:
         limit_s: float,
         key: str,
         kind: Kind = "functional",
+        dump_stacks: bool = False,
     ) -> T:
         """Ask ``look`` until it gives a value; it also says in words what it saw.
 
-        ``key`` is the config key of the limit, named in the error.
+        ``key`` is the config key of the limit, named in the error. ``dump_stacks``: when the limit passes, every role
+        is to say where it stands.
 
         Raises:
             RunError: the limit passed (what was awaited, what was last seen), or see :meth:`check`.
@@ -212,6 +232,7 @@ class RoleSession:
                     kind=kind,
                     stage=self.stage_name,
                     evidence=logs,
+                    dump_stacks=dump_stacks,
                 )
             self.monitor.pause(POLL_S)
 
@@ -221,18 +242,47 @@ class RoleSession:
         try:
             yield
         except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - nothing is lost: it becomes the outcome's cause
-            self.failed = self.failure_of(error)
+            follows = isinstance(error, RunError) and error.because_of is not None
+            self.failed = (self.monitor.cause if follows else None) or self.failure_of(error)
+            if self.failed.dump_stacks:
+                # Now, not on the way out: where everything stands is only of use while it still stands there.
+                self.dump_stacks()
             self._interrupted = isinstance(error, KeyboardInterrupt)
 
     def failure_of(self, exc: BaseException) -> Failure:
-        """What to publish for an exception: a symptom gives way to a cause that another role reports meanwhile."""
+        """What an exception means for the run; one that nobody foresaw keeps the end of its traceback."""
         if isinstance(exc, RunError):
             return Failure.of(self.role, exc)
         if isinstance(exc, KeyboardInterrupt):
             return Failure(self.role, "infrastructure", self.current_stage(), "interrupted (Ctrl-C)")
-        kind: Kind = "infrastructure"
-        text = str(exc) if isinstance(exc, DisaggError) else f"{type(exc).__name__}: {exc}"
-        return Failure(self.role, kind, self.current_stage(), redact(text))
+        if isinstance(exc, DisaggError):
+            return Failure(self.role, "infrastructure", self.current_stage(), redact(str(exc)))
+        lines = "".join(traceback.format_exception(exc)).splitlines()[-TRACEBACK_LINES:]
+        return Failure(
+            self.role,
+            "infrastructure",
+            self.current_stage(),
+            redact(f"{type(exc).__name__}: {exc}"),
+            evidence=tuple(redact(line) for line in lines),
+        )
+
+    def _say(self, **changes: object) -> None:
+        """Publish on the way out: a run directory that cannot be written by now must not hide how the role ended."""
+        try:
+            self._writer.update(**changes)
+        except OSError as error:
+            self.log(f"cannot publish {', '.join(changes)}: {error}")
+
+    def _own(self, failure: Failure) -> Failure:
+        """What this role publishes when the run ends with ``failure``, whoever's it is."""
+        return failure if failure.role == self.role else Failure.of(self.role, because(failure, self.role))
+
+    def _error(self, failure: Failure, exc: BaseException) -> RunError:
+        """``failure`` as this role's error; what went wrong after it is told below it."""
+        error = because(failure, self.role) if failure.role != self.role else error_of(failure)
+        if failure is self.failed:
+            error.evidence += (redact(f"then, in stage {self.stage_name}: {type(exc).__name__}: {exc}"),)
+        return error
 
     def _on_term(self, number: int, frame: FrameType | None) -> None:
         # Only noted: every wait looks at it many times a second, and none is torn apart half-way.
@@ -243,19 +293,39 @@ class RoleSession:
         return failure.dump_stacks or (cause is not None and cause.dump_stacks)
 
     def dump_stacks(self) -> None:
-        """Write where this process and its servers stand to ``logs/<ROLE>.stacks.txt``."""
+        """Write where this process and its servers stand to ``logs/<ROLE>.stacks.txt``, once."""
+        if self._dumped:
+            return
+        self._dumped = True
         pids = [child.pid for server in self.servers if (child := server.child) is not None]
-        dump_stacks(self.rundir.stacks(self.role), pids)
+        try:
+            dump_stacks(self.rundir.stacks(self.role), pids)
+        except OSError as error:
+            self.log(f"cannot write the stacks: {error}")
 
 
 def because(cause: Failure, role: str) -> RunError:
     """The error of a role that stops because of another one: same kind, same cause, one text everywhere."""
     return RunError(
-        cause.headline() if cause.because_of is None else cause.message,
+        cause.headline(),
         kind=cause.kind,
         stage=cause.stage,
         because_of=cause.because_of or cause.role,
         exit_code=cause.exit_code,
         signal=cause.signal,
         evidence=cause.evidence,
+    )
+
+
+def error_of(failure: Failure) -> RunError:
+    """A failure of this process as the error that it was, or should have been."""
+    return RunError(
+        failure.message,
+        kind=failure.kind,
+        stage=failure.stage,
+        because_of=failure.because_of,
+        exit_code=failure.exit_code,
+        signal=failure.signal,
+        evidence=failure.evidence,
+        dump_stacks=failure.dump_stacks,
     )

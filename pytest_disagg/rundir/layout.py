@@ -8,12 +8,24 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from pytest_disagg.errors import RunError
+
 LEGACY_LOG_NAMES = {"DISAGG_SERVER": "disagg_server.log"}
 
 
 def safe_name(text: str) -> str:
     """A case id as a folder name: path separators and spaces never occur."""
     return re.sub(r"[^A-Za-z0-9._,+=@-]", "_", text)
+
+
+def unusable(path: Path, error: OSError) -> RunError:
+    """The error of a run directory that this process cannot use."""
+    return RunError(
+        f"cannot use the run directory {path}: {error.filename}: {error.strerror}; the work directory must be writable "
+        "for every role",
+        kind="infrastructure",
+        stage="launch",
+    )
 
 
 @dataclass(frozen=True)
@@ -27,10 +39,17 @@ class RunDir:
         return cls(work_dir / safe_name(run_id) / safe_name(case_id))
 
     def make(self) -> None:
-        """Create the folders; any number of roles may do so at once."""
-        for folder in ("roles", "logs", "results", "config", "junit"):
-            (self.path / folder).mkdir(parents=True, exist_ok=True)
-        self.secrets.mkdir(mode=0o700, exist_ok=True)
+        """Create the folders; any number of roles may do so at once.
+
+        Raises:
+            RunError: they cannot be created (``infrastructure``).
+        """
+        try:
+            for folder in ("roles", "logs", "results", "config", "junit"):
+                (self.path / folder).mkdir(parents=True, exist_ok=True)
+            self.secrets.mkdir(mode=0o700, exist_ok=True)
+        except OSError as error:
+            raise unusable(self.path, error) from error
 
     @property
     def plan(self) -> Path:

@@ -21,7 +21,8 @@ def stage_order(stage: str) -> int:
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a role ended badly. ``because_of`` is None where this failure is a cause, else the role that caused it.
+    """Why a role ended badly. ``because_of`` is None where this failure is a cause, else the role that caused it; then
+    ``message`` is the headline of that cause.
 
     ``dump_stacks`` asks every other role for its stacks before it stops (a stall).
     """
@@ -58,7 +59,9 @@ class Failure:
         return cls(**{**data, "evidence": tuple(data.get("evidence", ()))})
 
     def headline(self) -> str:
-        """The first line of every report: kind, stage, role and the message."""
+        """The first line of every report: kind, role, stage and the message, always those of the cause."""
+        if self.because_of is not None:
+            return self.message
         return f"{self.kind}: {self.role} failed in stage {self.stage}: {self.message}"
 
     def text(self) -> str:

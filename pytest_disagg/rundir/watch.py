@@ -69,12 +69,18 @@ class Watch:
         return Failure(
             role=role,
             kind="infrastructure",
-            stage=state.stage if state else "launch",
+            stage=self._stage(state),
             message=f"its process {how} {when}",
             exit_code=code,
             signal=signal,
             evidence=tuple(tail_lines(self.rundir.pytest_log(role))),
         )
+
+    def _stage(self, state: RoleState | None) -> str:
+        """The stage of the run in which a role was lost: BENCHMARK's where the role served it."""
+        if state is None:
+            return "launch"
+        return (serving_stage(self.rundir) if state.state == "ready" else None) or state.stage
 
     def _still(self, role: str, state: RoleState) -> Failure | None:
         now = self._clock()
@@ -87,13 +93,23 @@ class Watch:
         return Failure(
             role=role,
             kind="infrastructure",
-            stage=state.stage,
+            stage=self._stage(state),
             message=(
                 f"vanished: its beat stood still at {beat} for {now - since:.0f} s "
                 f"(pid {state.pid} on {state.node}, last state {state.state})"
             ),
             evidence=tuple(tail_lines(self.rundir.pytest_log(role))),
         )
+
+
+def serving_stage(rundir: RunDir) -> str | None:
+    """The last stage of BENCHMARK that needed the servers; None before there was one.
+
+    What comes after ``measure`` is left out: whoever looks a little later must name the same stage.
+    """
+    data = read_json(rundir.role("BENCHMARK"))
+    stages = [name for name, *_ in data.get("timeline", ())] if data else []
+    return next((name for name in reversed(stages) if stage_order(name) <= stage_order("measure")), None)
 
 
 def cause_of(failures: Iterable[Failure]) -> Failure | None:

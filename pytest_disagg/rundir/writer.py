@@ -11,7 +11,7 @@ from typing import Any
 
 from pytest_disagg.errors import RunError
 from pytest_disagg.rundir.files import create_text, read_json, to_json, write_text
-from pytest_disagg.rundir.layout import RunDir
+from pytest_disagg.rundir.layout import RunDir, unusable
 from pytest_disagg.rundir.state import RoleState
 
 BEAT_S = 1.0
@@ -39,11 +39,16 @@ class RoleWriter:
         """Create the role's file and start the heartbeat.
 
         Raises:
-            RunError: this role of this run was claimed before, or the run has an outcome: it is over.
+            RunError: this role of this run was claimed before, or the run has an outcome: it is over. Or the directory
+                cannot be used.
         """
         role = self._state.role
-        over = read_json(self._rundir.outcome) is not None
-        if over or not create_text(self._rundir.role(role), to_json(self._state.to_dict())):
+        try:
+            over = read_json(self._rundir.outcome) is not None
+            claimed = not over and create_text(self._rundir.role(role), to_json(self._state.to_dict()))
+        except OSError as error:
+            raise unusable(self._rundir.path, error) from error
+        if not claimed:
             what = "has an outcome" if over else f"already has a {role}"
             raise RunError(
                 f"run {self._rundir.path.parent.name} is over: {self._rundir.path} {what}; "

@@ -9,17 +9,63 @@ import pytest
 from pytest_disagg import redact as module
 from pytest_disagg.redact import MASK, redact, redact_data, redact_env, register, register_environ, secret_name
 
-SECRET_NAMES = (
-    "HF_TOKEN TOKEN SECRET KEY API_KEYS GITHUB_TOKEN_2 OPENAI_KEY WANDB_API_KEY AWS_ACCESS_KEY_ID DB_PWD DB_PASS "
-    "MYSQL_PASSWORD PASSWD OPEN_SEARCH_DB_CREDENTIALS_PSW OPEN_SEARCH_DB_CREDENTIALS_USR internal_request_auth_key "
-    "X-Api-Key X-Auth-Token dbPassword authToken access_token refresh_tokens client_secret registry.auth"
-).split()
-PLAIN_NAMES = (
-    "TLLM_BENCHMARK_REQ_QUEUES_SIZE tokenizer tokenizer_path max_tokens total_token_throughput num_keys MONKEY PWD "
-    "OLDPWD SECRET_FILE TOKEN_PATH pad_token eos_token first_token output_token_throughput_per_user key keys "
-    "sort_key TOKENIZERS_PARALLELISM SSH_AUTH_SOCK num_generation_tokens token_ids tokens_per_chunk author passed "
-    "kv_bytes_per_token PUBLIC_KEY SSH_ASKPASS bypass"
-).split()
+SECRET_NAMES = [
+    "HF_TOKEN",
+    "TOKEN",
+    "SECRET",
+    "KEY",
+    "API_KEYS",
+    "GITHUB_TOKEN_2",
+    "OPENAI_KEY",
+    "WANDB_API_KEY",
+    "AWS_ACCESS_KEY_ID",
+    "DB_PWD",
+    "DB_PASS",
+    "MYSQL_PASSWORD",
+    "PASSWD",
+    "OPEN_SEARCH_DB_CREDENTIALS_PSW",
+    "OPEN_SEARCH_DB_CREDENTIALS_USR",
+    "internal_request_auth_key",
+    "X-Api-Key",
+    "X-Auth-Token",
+    "dbPassword",
+    "authToken",
+    "access_token",
+    "refresh_tokens",
+    "client_secret",
+    "registry.auth",
+]
+PLAIN_NAMES = [
+    "TLLM_BENCHMARK_REQ_QUEUES_SIZE",
+    "tokenizer",
+    "tokenizer_path",
+    "max_tokens",
+    "total_token_throughput",
+    "num_keys",
+    "MONKEY",
+    "PWD",
+    "OLDPWD",
+    "SECRET_FILE",
+    "TOKEN_PATH",
+    "pad_token",
+    "eos_token",
+    "first_token",
+    "output_token_throughput_per_user",
+    "key",
+    "keys",
+    "sort_key",
+    "TOKENIZERS_PARALLELISM",
+    "SSH_AUTH_SOCK",
+    "num_generation_tokens",
+    "token_ids",
+    "tokens_per_chunk",
+    "author",
+    "passed",
+    "kv_bytes_per_token",
+    "PUBLIC_KEY",
+    "SSH_ASKPASS",
+    "bypass",
+]
 
 
 @pytest.mark.parametrize("name", SECRET_NAMES)

@@ -24,7 +24,9 @@ class NativeClient:
             return "the package httptools is not installed: pip install httptools"
         return None
 
-    def probe(self, url: str, point: LoadPoint) -> RequestSample:
+    def probe(
+        self, url: str, point: LoadPoint, *, should_stop: Callable[[], str | None] | None = None
+    ) -> RequestSample:
         """One request as ``point`` describes, on a new connection. A failure is in the sample.
 
         Raises:
@@ -34,7 +36,7 @@ class NativeClient:
         from pytest_disagg.clients.native import session
 
         single = replace(point, num_prompts=1, concurrency=1, request_rate=None)
-        return session.probe(url, single, prefer_uvloop=self._uvloop)
+        return session.probe(url, single, should_stop=should_stop, prefer_uvloop=self._uvloop)
 
     def measure(
         self,

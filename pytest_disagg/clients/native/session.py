@@ -22,11 +22,14 @@ from pytest_disagg.records.summary import achieved_concurrency, max_in_flight
 from pytest_disagg.version import __version__
 
 
-def probe(url: str, point: LoadPoint, *, prefer_uvloop: bool) -> RequestSample:
+def probe(
+    url: str, point: LoadPoint, *, should_stop: Callable[[], str | None] | None, prefer_uvloop: bool
+) -> RequestSample:
     """One request, its connection opened inside; see :meth:`NativeClient.probe`."""
     session = _Session(url, point, "probe", warm=False)
     try:
-        result = eventloop.run(session.main, prefer_uvloop=prefer_uvloop)
+        with watching(session.progress, None, should_stop, session.stop):
+            result = eventloop.run(session.main, prefer_uvloop=prefer_uvloop)
     except RunError as error:
         return _unsent(error.message, session.prompts.prompts[0].output_tokens)
     return result[0][0]

@@ -180,7 +180,15 @@ class Cluster:
 
 
 @pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[Cluster]:
+def pool() -> Iterator[ThreadPoolExecutor]:
+    """Threads to ask from."""
+    with ThreadPoolExecutor(max_workers=32) as executor:
+        yield executor
+
+
+@pytest.fixture
+def cluster(tmp_path: Path, pool: ThreadPoolExecutor) -> Iterator[Cluster]:
+    """Ends before the pool does, so that no thread is left waiting for an answer."""
     started = Cluster(tmp_path)
     try:
         yield started
@@ -188,13 +196,6 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
         for server in started.servers:
             server.process.kill()
             server.process.wait()
-
-
-@pytest.fixture
-def pool() -> Iterator[ThreadPoolExecutor]:
-    """Threads to ask from; a test's servers must not hold an answer back for ever."""
-    with ThreadPoolExecutor(max_workers=32) as executor:
-        yield executor
 
 
 def fault(kind: str, **more: Any) -> tuple[Fault, ...]:
