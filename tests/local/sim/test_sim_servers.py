@@ -295,13 +295,13 @@ def test_metrics_count_work(cluster: Cluster) -> None:
     assert coordinator.metric("sim_requests_running") == 0
 
 
-def test_a_server_starts_up_for_as_long_as_it_is_told(cluster: Cluster) -> None:
-    server = cluster.server("server", ready=False, timing=Timing(startup_s=1.0))
+def test_a_server_that_starts_up_has_an_address_and_refuses_requests(cluster: Cluster) -> None:
+    server = cluster.server("server", ready=False, timing=Timing(startup_s=3600.0))
 
     assert server.get("/health").status == 503
-    assert server.post(body()).status == 503
-    server.wait_for_health()
-    assert server.post(body()).status == 200
+    refused = server.post(body())
+    assert (refused.status, refused.error) == (503, "SERVER_0 is starting")
+    assert server.get("/server_info").json["ready"] is False
 
 
 @pytest.mark.parametrize("kind", ["ctx", "gen", "server"])
@@ -319,6 +319,19 @@ def test_sigterm_ends_a_server_in_the_middle_of_its_streams(
     assert server.process.wait(timeout=20) == 0
     assert cut.exception() is not None
     assert f"{server.role} stops" in server.log
+
+
+def test_sigterm_ends_a_coordinator_in_the_middle_of_its_streams(cluster: Cluster, pool: ThreadPoolExecutor) -> None:
+    gen = cluster.server("gen", no_context=True)
+    coordinator = cluster.coordinator([], [gen], no_context=True)
+    cut = pool.submit(coordinator.post, body(max_tokens=1_000_000, stream=True))
+    wait_until(lambda: coordinator.metric("sim_forwarded_chunks_total") > 2, "a stream under way")
+
+    coordinator.process.send_signal(signal.SIGTERM)
+
+    assert coordinator.process.wait(timeout=20) == 0
+    assert cut.exception() is not None
+    wait_until(lambda: gen.metric("sim_requests_running") == 0, "GEN gave the request up")
 
 
 def test_the_first_log_line_says_who_where_and_how(cluster: Cluster) -> None:
