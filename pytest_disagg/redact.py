@@ -225,6 +225,12 @@ def _name_at(text: str, at: int, leftmost: int) -> tuple[int, int]:
     return start, end
 
 
+def _is_flag(text: str, start: int) -> bool:
+    """Whether ``-`` or ``--`` stands before the name; a longer run of dashes is a rule around a heading."""
+    before = text[max(0, start - 3) : start]
+    return before.endswith("-") and before != "---"
+
+
 def _yaml_value_end(text: str, start: int, value_at: int) -> int | None:
     """Where a plain or block scalar ends if the name at ``start`` is a YAML key at the start of its line, else None."""
     nearest = max(0, start - 2 * _MAX_NAME)
@@ -271,7 +277,7 @@ def _mask_assignments(text: str) -> str:
         if not secret_name(name) or name.endswith(_FILE_NAME):
             continue
         link = _compiled(_LINK).match(text, name_end)
-        if link is None or (link["space"] and text[start - 1 : start] != "-"):
+        if link is None or (link["space"] and not _is_flag(text, start)):
             continue
         value_end = _yaml_value_end(text, start, link.end()) if link[0].lstrip().startswith(":") else None
         value_end = value_end or _quoted_word_end(text, start, link)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_disagg.plugin.junit import CaseFailed
-from pytest_disagg.plugin.options import resolved
 
 if TYPE_CHECKING:
     from pytest_disagg.config.listing import Listed
@@ -105,6 +104,7 @@ def _list(config: pytest.Config, named: tuple[str, ...], nothing_else: bool) -> 
     """The named cases, each read from its one file; all cases as well where anything else is asked for."""
     from pytest_disagg.config.selection import named_cases, session_cases
     from pytest_disagg.errors import DisaggError
+    from pytest_disagg.plugin.values import resolved
 
     try:
         values = resolved(config)
@@ -146,10 +146,10 @@ def _words(keyword: str) -> list[str]:
 
 
 def _begin_session(config: pytest.Config) -> None:
-    """Once a test of ours exists: a role's junit file is its own."""
+    """Once a test of ours exists. The junit file asked for belongs to rank 0 of BENCHMARK, or of whoever plays all."""
     role = os.environ.get(ROLE_VARIABLE, "")
-    if role and role != "BENCHMARK":
+    rank = os.environ.get("SLURM_PROCID", "") if os.environ.get("SLURM_NTASKS", "1") != "1" else ""
+    if role not in ("", "BENCHMARK") or rank not in ("", "0"):
         from pytest_disagg.plugin.junit import own_file
 
-        rank = os.environ.get("SLURM_PROCID") if os.environ.get("SLURM_NTASKS", "1") != "1" else None
         own_file(config, role, rank)

@@ -85,8 +85,8 @@ def failure_text(outcome: Outcome) -> str:
     return "\n".join([*lines, f"run {outcome.run_id}", *outcome.lines])
 
 
-def own_file(config: pytest.Config, role: str, rank: str | None) -> None:
-    """Let this role write ``<stem>.<ROLE>[.<rank>].xml`` beside the file that was asked for: that is BENCHMARK's.
+def own_file(config: pytest.Config, role: str, rank: str) -> None:
+    """Let this process write ``<stem>[.<ROLE>][.<rank>].xml`` beside the file that was asked for.
 
     pytest's junit plugin registers its writer without a name; it is known by what it has to have, a ``logfile``.
     """
@@ -96,4 +96,5 @@ def own_file(config: pytest.Config, role: str, rank: str | None) -> None:
             path = Path(writer.logfile)
             if path.stem == role:
                 continue  # A launcher of ours asked for a file of this role's own.
-            writer.logfile = str(path.with_name(f"{path.stem}.{role}{f'.{rank}' if rank else ''}{path.suffix}"))
+            name = ".".join(part for part in (path.stem, role, rank) if part)
+            writer.logfile = str(path.with_name(f"{name}{path.suffix}"))

@@ -10,14 +10,14 @@ import pytest
 
 from pytest_disagg.launch.command import PytestCommand, role_options
 from pytest_disagg.launch.local import Event, LocalRun
-from pytest_disagg.plugin.terminal import Live
+from pytest_disagg.plugin.live import Live
 from pytest_disagg.rundir.layout import RunDir
 from pytest_disagg.rundir.runid import new_run_id, run_id_of
 from pytest_disagg.topology.deadlines import deadlines
 
 if TYPE_CHECKING:
     from pytest_disagg.config.case import Case
-    from pytest_disagg.plugin.options import Resolved
+    from pytest_disagg.plugin.values import Resolved
     from pytest_disagg.rundir.outcome import Outcome
 
 LOOPBACK = "127.0.0.1"

@@ -1,25 +1,18 @@
-"""Options ``--disagg-*``, their ini twins and environment twins, resolved in one place.
+"""Options ``--disagg-*`` with their ini twins and environment twins; plugin/values.py resolves them.
 
-Command line, then ini file, then environment, then default: the first that says something wins.
+Read at every pytest start, so this declares and does no more.
 """
 
 from __future__ import annotations
 
-import os
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import NamedTuple
 
 import pytest
 
 from pytest_disagg.plugin.terminal import Terminal
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
-
-@dataclass(frozen=True)
-class Option:
+class Option(NamedTuple):
     """One value. ``kind``: str, path, paths (repeatable), list (repeatable), int, flag."""
 
     name: str
@@ -60,49 +53,6 @@ OPTIONS = (
 )
 
 
-@dataclass(frozen=True)
-class Resolved:
-    """The values in force. Paths are absolute.
-
-    ``config_dir`` are the directories whose files become cases, ``search`` those and all that a name is looked up in.
-    """
-
-    config_dir: tuple[Path, ...]
-    search: tuple[Path, ...]
-    llm_src: Path | None
-    models_root: Path | None
-    engine: str | None
-    client: str
-    set: tuple[str, ...]
-    rehearse_limit: str | None
-    work_dir: Path
-    interface: str | None
-    baseline: Path | None
-    stage_name: str
-    repeat: int
-    keep: bool
-
-    def for_roles(self, host: str) -> dict[str, str | list[str] | None]:
-        """All values for a child pytest, so that it resolves nothing from its own surroundings."""
-        return {
-            "config-dir": [str(path) for path in self.config_dir],
-            "llm-src": _text(self.llm_src),
-            "models-root": _text(self.models_root),
-            "engine": self.engine,
-            "client": self.client,
-            "set": list(self.set),
-            "rehearse-limit": self.rehearse_limit,
-            "work-dir": str(self.work_dir),
-            "interface": self.interface or host,
-            "baseline": _text(self.baseline),
-            "stage-name": self.stage_name or None,
-            "repeat": str(self.repeat),
-        }
-
-
-RESOLVED: pytest.StashKey[Resolved] = pytest.StashKey()
-
-
 def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
     from pytest_disagg import hookspecs
 
@@ -132,127 +82,3 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(Terminal(config), "disagg-terminal")
-
-
-def resolved(config: pytest.Config) -> Resolved:
-    """The values in force for this session, computed once.
-
-    Raises:
-        pytest.UsageError: a value of the wrong form, naming its source.
-    """
-    if RESOLVED not in config.stash:
-        config.stash[RESOLVED] = resolve(config, os.environ)
-    return config.stash[RESOLVED]
-
-
-def resolve(config: pytest.Config, environ: Mapping[str, str]) -> Resolved:
-    """See :func:`resolved`; ``environ`` is passed for tests."""
-    from pytest_disagg.config.lookup import search_dirs
-
-    values = {option.dest.removeprefix("disagg_"): _given(config, option, environ) for option in OPTIONS}
-    llm_src = values["llm_src"].path()
-    own = _config_dirs(config, values["config_dir"])
-    return Resolved(
-        config_dir=tuple(folder for folder in search_dirs(own, environ) if folder.is_dir()),
-        search=search_dirs(own, environ, llm_src),
-        llm_src=llm_src,
-        models_root=values["models_root"].path(),
-        engine=values["engine"].text(),
-        client=values["client"].text() or "native",
-        set=_sets(values["set"]),
-        rehearse_limit=_limits(values["rehearse_limit"]),
-        work_dir=values["work_dir"].path() or config.rootpath / "disagg-runs",
-        interface=values["interface"].text(),
-        baseline=values["baseline"].path(),
-        stage_name=values["stage_name"].text() or "",
-        repeat=_positive(values["repeat"]),
-        keep=_flag(values["keep"]),
-    )
-
-
-@dataclass(frozen=True)
-class _Given:
-    """A value, the name of what gave it, and the directory that its relative paths start at."""
-
-    source: str
-    value: object
-    base: Path
-
-    def text(self) -> str | None:
-        return str(self.value) if self.value else None
-
-    def texts(self, separator: str) -> list[str]:
-        if isinstance(self.value, (list, tuple)):
-            return [str(item) for item in self.value]
-        return [item for item in str(self.value or "").split(separator) if item]
-
-    def path(self) -> Path | None:
-        return self.base / str(self.value) if self.value else None
-
-
-def _given(config: pytest.Config, option: Option, environ: Mapping[str, str]) -> _Given:
-    here = config.invocation_params.dir
-    if (given := config.getoption(option.dest)) is not None:
-        return _Given(option.flag, given, here)
-    try:
-        ini = config.getini(option.dest)
-    except (ValueError, pytest.UsageError) as error:  # ValueError before pytest 9
-        raise pytest.UsageError(f"ini {option.dest}: {error}") from error
-    # False is a value: it says that the environment's is not wanted.
-    if ini is not None and ini not in ("", []):
-        return _Given(f"ini {option.dest}", ini, config.inipath.parent if config.inipath else here)
-    if option.env and environ.get(option.env):
-        return _Given(option.env, environ[option.env], here)
-    return _Given("default", None, here)
-
-
-def _config_dirs(config: pytest.Config, given: _Given) -> tuple[Path, ...]:
-    folders = tuple(given.base / item for item in given.texts(os.pathsep))
-    for folder in folders:
-        if not folder.is_dir():
-            raise pytest.UsageError(f"{given.source}: found {str(folder)!r}, expected a directory of case files")
-    default = config.rootpath / "test_configs"
-    return folders or ((default,) if default.is_dir() else ())
-
-
-def _sets(given: _Given) -> tuple[str, ...]:
-    for item in given.texts("\n"):
-        key, equals, _ = item.partition("=")
-        if not equals or not key.strip():
-            raise pytest.UsageError(
-                f"{given.source}: found {item!r}, expected key=value, for example benchmark.concurrency_list=1,2"
-            )
-    return tuple(given.texts("\n"))
-
-
-def _limits(given: _Given) -> str | None:
-    from pytest_disagg.config.settings import RehearseLimits
-    from pytest_disagg.errors import UsageError
-
-    try:
-        RehearseLimits.parse(given.text() or "")
-    except UsageError as error:
-        raise pytest.UsageError(f"{given.source}: {error}") from error
-    return given.text()
-
-
-def _positive(given: _Given) -> int:
-    if given.value is None:
-        return 1
-    text = str(given.value).strip()
-    if not (text.isascii() and text.isdigit() and int(text) >= 1):
-        raise pytest.UsageError(f"{given.source}: found {given.value!r}, expected a whole number of at least 1")
-    return int(text)
-
-
-def _flag(given: _Given) -> bool:
-    if isinstance(given.value, bool) or given.value is None:
-        return bool(given.value)
-    words = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
-    if str(given.value).lower() not in words:
-        raise pytest.UsageError(f"{given.source}: found {given.value!r}, expected 1 or 0")
-    return words[str(given.value).lower()]
-
-
-def _text(path: Path | None) -> str | None:
-    return str(path) if path else None

@@ -16,8 +16,9 @@ from pytest_disagg.engines import registry as engines
 from pytest_disagg.errors import ConfigError, DisaggError, RunError, UsageError
 from pytest_disagg.plugin.cases import FIXTURE, ROLE_VARIABLE
 from pytest_disagg.plugin.junit import add_properties, failure_text, outcome_properties
-from pytest_disagg.plugin.options import Resolved, resolved
-from pytest_disagg.plugin.terminal import Live
+from pytest_disagg.plugin.live import Live
+from pytest_disagg.plugin.values import Resolved, resolved
+from pytest_disagg.process.termination import Termination
 from pytest_disagg.records.manifest import git_state
 from pytest_disagg.redact import redact
 from pytest_disagg.rundir.runid import new_run_id, required_run_id, run_id_of
@@ -46,7 +47,11 @@ class Played:
 
     def play(self) -> str | None:
         """Play it; the failure's text when it is red. Either way the test gets its properties."""
-        properties, text = self._play()
+        with Termination() as termination:
+            properties, text = self._play()
+        if termination.reason:
+            # Told to stop: what was played is reported, no further case is deployed.
+            self.request.session.shouldstop = termination.reason
         add_properties(self.request.node, {**self._identity(), **properties})
         return redact(text) if text else None
 

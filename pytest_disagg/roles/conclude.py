@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import shlex
-import socket
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -14,15 +11,16 @@ from typing import Any
 
 from pytest_disagg.records import legacy_csv
 from pytest_disagg.records import record as records
-from pytest_disagg.roles.facts import facts_of
-from pytest_disagg.roles.measure import Measurement, Point
+from pytest_disagg.roles.measure import Measurement
+from pytest_disagg.roles.points import Point
 from pytest_disagg.roles.prepare import Prepared
+from pytest_disagg.roles.recording import gate_of, record_of
 from pytest_disagg.roles.session import RoleSession
 from pytest_disagg.rundir.files import to_json, write_text
 from pytest_disagg.rundir.layout import safe_name
 from pytest_disagg.rundir.outcome import Outcome
 from pytest_disagg.rundir.state import Failure
-from pytest_disagg.verdict.gate import GateResult, combine, evaluate, missing_points
+from pytest_disagg.verdict.gate import GateResult, combine, missing_points
 from pytest_disagg.verdict.judge import Judged, judge
 from pytest_disagg.verdict.types import Word
 
@@ -71,7 +69,7 @@ def conclude(measurement: Measurement, failure: Failure | None) -> Outcome:
         kind=kind,
         cause=failure or _requests_failed(session, gate),
         red=tuple(red),
-        lines=tuple(_lines(session, prepared, judged)),
+        lines=(*measurement.notes, *_lines(session, prepared, judged)),
         metrics={load.name: load.metrics() for load in loads},
         words=words,
         properties=prepared.properties(session),
@@ -87,44 +85,10 @@ def _gate(measurement: Measurement, prepared: Prepared) -> list[_Load]:
         points = [point for point in measurement.points if point.key == key]
         if not points:
             continue
-        gate = combine([evaluate(facts_of(name, point), session.case.gate) for point in points])
-        if session.case.rehearsal:
-            # A rehearsal proves that the case runs, not that its numbers can be trusted.
-            gate = GateResult(tuple(each for each in gate.findings if each.kind == "functional"), gate.low_n)
-        built = [_record(session, prepared, point, gate) for point in points]
+        gate = gate_of(session, name, points)
+        built = [record_of(session, prepared, point, gate) for point in points]
         loads.append(_Load(name, points, gate, built))
     return loads
-
-
-def _record(session: RoleSession, prepared: Prepared, point: Point, gate: GateResult) -> records.Record:
-    manifest = prepared.manifest
-    git = manifest["git"]["config"]
-    identity = records.Identity(
-        run_id=session.options.run_id,
-        created_ms=int(time.time() * 1000),
-        gpu_type=prepared.gpu,
-        cluster=os.environ.get("SLURM_CLUSTER_NAME", ""),
-        host=socket.gethostname(),
-        git_sha=git.get("sha", ""),
-        git_branch=git.get("branch", ""),
-        git_dirty=git.get("dirty"),
-        stage_name=session.options.stage_name,
-        client_tool=point.result.tool,
-        client_tool_version=point.result.tool_version,
-        package_version=manifest["version"],
-    )
-    judgement = records.Judgement(
-        valid=gate.ok, invalid_reason="; ".join(finding.text for finding in gate.findings), low_n=gate.low_n
-    )
-    return records.build(
-        session.case,
-        point.spec,
-        point.load,
-        metrics=point.metrics,
-        identity=identity,
-        repeat=point.repeat,
-        judgement=judgement,
-    )
 
 
 def _word(session: RoleSession, load: _Load, judged: Judged) -> str:

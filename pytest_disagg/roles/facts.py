@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pytest_disagg.records.summary import gaps_s
-from pytest_disagg.roles.measure import Point
+from pytest_disagg.roles.points import Point
 from pytest_disagg.verdict.gate import PointFacts
 
 

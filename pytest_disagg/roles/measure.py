@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,35 +15,27 @@ from pytest_disagg.records.device_step import DeviceStepError, IterationLog, par
 from pytest_disagg.records.summary import summarize
 from pytest_disagg.redact import redact
 from pytest_disagg.roles.load import Loader
+from pytest_disagg.roles.points import Point
 from pytest_disagg.roles.prepare import Prepared
+from pytest_disagg.roles.recording import gate_of, record_of
 from pytest_disagg.roles.session import RoleSession
 from pytest_disagg.rundir.files import write_text
+from pytest_disagg.verdict.judge import judge
 
 DEVICE_STEP_MODES = ("gen_only", "gen_only_no_context")
 SETTLE_S = 10.0
+CONFIRMATIONS = 2
+"""How often a suspected regression is measured again: the median of three forgives one bad measurement."""
 
 
 @dataclass(frozen=True)
-class Point:
-    """One measured load. ``problem`` says why its device step time is missing where the case is judged on it.
-
-    ``device_rows`` are the usable iteration rows per GEN server, None where the case is not measured on them.
-    """
+class Position:
+    """Which load of the case is measured: indexes of its server and of the load, and both specs."""
 
     server_index: int
     load_index: int
     spec: ServerSpec | None
     load: LoadSpec
-    repeat: int
-    result: LoadResult
-    metrics: Mapping[str, float]
-    problem: str = ""
-    device_rows: tuple[int, ...] | None = None
-
-    @property
-    def key(self) -> tuple[int, int]:
-        """Which server of the case, which of its loads."""
-        return self.server_index, self.load_index
 
 
 @dataclass
@@ -53,6 +45,7 @@ class Measurement:
     session: RoleSession
     points: list[Point] = field(default_factory=list)
     prepared: Prepared | None = None
+    notes: list[str] = field(default_factory=list)
     deployments: int = 0
 
     def play(
@@ -83,21 +76,50 @@ class Measurement:
                 with session.stage("warm-up"):
                     loader.warm_up(load)
             for repeat in range(session.options.repeat if policy.repeat else 1):
-                with session.stage("measure"):
-                    files = [session.rundir.log(role) for role in logs] if self._on_device() else []
-                    starts = [_size(path) for path in files]
-                    result = loader.measure(load, repeat)
-                    metrics = self._summary(load, result, spec)
-                    steps, rows, problem = self._device_steps(files, starts)
-                    metrics |= steps
-                    point = Point(index, position, spec, load, repeat, result, metrics, problem, rows)
-                    self.points.append(point)
-                    self._write(point)
+                self._once(loader, Position(index, position, spec, load), repeat, logs)
+            if policy.repeat:
+                self._confirm(loader, Position(index, position, spec, load), logs)
+
+    def _once(self, loader: Loader, at: Position, repeat: int, logs: Sequence[str]) -> None:
+        """Measure a load once and keep the point."""
+        session = self.session
+        with session.stage("measure"):
+            files = [session.rundir.log(role) for role in logs] if self._on_device() else []
+            starts = [_size(path) for path in files]
+            result = loader.measure(at.load, repeat)
+            metrics = self._summary(result, at.spec)
+            steps, rows, problem = self._device_steps(files, starts)
+            metrics |= steps
+            point = Point(at.server_index, at.load_index, at.spec, at.load, repeat, result, metrics, problem, rows)
+            self.points.append(point)
+            self._write(point)
+
+    def _confirm(self, loader: Loader, at: Position, logs: Sequence[str]) -> None:
+        """Measure a suspected regression again on the same deployment, if time allows; the median is judged later."""
+        session, prepared = self.session, self.prepared
+        if prepared is None or prepared.baseline is None:
+            return
+        points = [point for point in self.points if point.key == (at.server_index, at.load_index)]
+        name = prepared.point_names[points[0].key]
+        gate = gate_of(session, name, points)
+        judged = judge(prepared.baseline, [record_of(session, prepared, point, gate) for point in points])
+        if not gate.ok or judged.word != "regression":
+            return
+        needed_s = CONFIRMATIONS * points[-1].result.duration_s + session.limits.store_s + session.limits.stop_s
+        if session.left_s() < needed_s:
+            self.notes.append(
+                f"{name}: a suspected regression was not measured again: that takes {needed_s:.0f} s and "
+                f"{session.left_s():.0f} s are left of the run"
+            )
+            return
+        session.log(f"{name}: suspected regression, measuring {CONFIRMATIONS} times more")
+        for repeat in range(len(points), len(points) + CONFIRMATIONS):
+            self._once(loader, at, repeat, logs)
 
     def _on_device(self) -> bool:
         return self.session.case.id.mode in DEVICE_STEP_MODES
 
-    def _summary(self, load: LoadSpec, result: LoadResult, spec: ServerSpec | None) -> dict[str, float]:
+    def _summary(self, result: LoadResult, spec: ServerSpec | None) -> dict[str, float]:
         used = [spec] if spec is not None else list(self.session.case.servers)
         return summarize(
             result.samples,

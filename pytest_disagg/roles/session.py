@@ -5,16 +5,15 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
-import signal
-import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from types import FrameType, TracebackType
-from typing import Any, TypeVar
+from types import TracebackType
+from typing import TypeVar
 
 from pytest_disagg.errors import DisaggError, Kind, RunError
+from pytest_disagg.process.termination import Termination
 from pytest_disagg.redact import redact
 from pytest_disagg.roles.children import ServerProcess
 from pytest_disagg.roles.monitor import Monitor
@@ -49,8 +48,7 @@ class RoleSession:
         self.stage_name = "launch"
         self.timeline: list[tuple[str, float, float | None]] = []
         self.failed: Failure | None = None
-        self._asked_to_stop = ""
-        self._old_handler: Any = None
+        self._termination = Termination()
         self._interrupted = False
         self._dumped = False
         self.servers: list[ServerProcess] = []
@@ -73,8 +71,7 @@ class RoleSession:
             f"role {self.role} rank {os.environ.get('SLURM_PROCID', '0')} node {node_name()} run {self.options.run_id} "
             f"config {self.case.digest[:12]} python {platform.python_version()} pytest-disagg {__version__}"
         )
-        if threading.current_thread() is threading.main_thread():
-            self._old_handler = signal.signal(signal.SIGTERM, self._on_term)
+        self._termination.__enter__()
         self.monitor.start()
         return self
 
@@ -94,8 +91,7 @@ class RoleSession:
         finally:
             self.monitor.stop()
             self._writer.close()
-            if self._old_handler is not None:
-                signal.signal(signal.SIGTERM, self._old_handler)
+            self._termination.__exit__(exc_type, exc, trace)
         if self._interrupted and exc is None:
             raise KeyboardInterrupt
         if failure is not None and exc is not None and not isinstance(exc, (RunError, KeyboardInterrupt)):
@@ -155,8 +151,8 @@ class RoleSession:
                 kind="infrastructure",
                 stage=self.current_stage(),
             )
-        if self._asked_to_stop:
-            raise RunError(self._asked_to_stop, kind="infrastructure", stage=self.current_stage())
+        if self._termination.reason:
+            raise RunError(self._termination.reason, kind="infrastructure", stage=self.current_stage())
         for server in self.servers:
             if (ended := server.ended()) is not None:
                 raise server.died(ended, self.current_stage())
@@ -167,6 +163,10 @@ class RoleSession:
                 kind="infrastructure",
                 stage=self.current_stage(),
             )
+
+    def left_s(self) -> float:
+        """Seconds left of the whole run's limit."""
+        return self._ends_at - time.monotonic()
 
     def trouble(self) -> str | None:
         """What :meth:`check` would raise, in words; quick enough to be asked during a load."""
@@ -283,10 +283,6 @@ class RoleSession:
         if failure is self.failed:
             error.evidence += (redact(f"then, in stage {self.stage_name}: {type(exc).__name__}: {exc}"),)
         return error
-
-    def _on_term(self, number: int, frame: FrameType | None) -> None:
-        # Only noted: every wait looks at it many times a second, and none is torn apart half-way.
-        self._asked_to_stop = f"stopped from outside ({signal.Signals(number).name})"
 
     def _stacks_wanted(self, failure: Failure) -> bool:
         cause = self.monitor.cause

@@ -20,6 +20,8 @@ def up_alone(options: RunOptions) -> Outcome:
         outcome = Outcome(options.run_id, options.case.id.text, "released")
         if session.failed is not None:
             cause = session.failed
-            outcome = dataclasses.replace(outcome, verdict="failed", kind=cause.kind, cause=cause, red=(cause.text(),))
+            outcome = dataclasses.replace(
+                outcome, verdict="failed", kind=cause.kind, cause=cause, red=(cause.headline(),)
+            )
         outcome.write(session.rundir)
     return outcome

@@ -12,6 +12,8 @@ State = Literal["starting", "ready", "stopping", "stopped", "failed"]
 STATES: tuple[State, ...] = get_args(State)
 
 STAGES = ("plan", "launch", "ready", "probe", "warm-up", "measure", "gate", "judge", "store", "stop")
+HOLD = "hold"
+"""The stage of a deployment that is kept up after the measurement; not part of every run."""
 
 
 def stage_order(stage: str) -> int:

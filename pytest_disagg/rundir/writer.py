@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from pytest_disagg.errors import RunError
@@ -15,6 +15,31 @@ from pytest_disagg.rundir.layout import RunDir, unusable
 from pytest_disagg.rundir.state import RoleState
 
 BEAT_S = 1.0
+
+
+def refuse_used(rundir: RunDir, roles: Iterable[str]) -> None:
+    """Before any of ``roles`` is started: what the first of them would find when it claims its file.
+
+    Raises:
+        RunError: the run is over, see :meth:`RoleWriter.claim`.
+    """
+    try:
+        outcome = read_json(rundir.outcome)
+        claimed = next((role for role in roles if read_json(rundir.role(role)) is not None), None)
+    except OSError as error:
+        raise unusable(rundir.path, error) from error
+    if outcome is not None:
+        raise _over(rundir, f"has an outcome, {_words(outcome)}")
+    if claimed is not None:
+        raise _over(rundir, f"already has a {claimed}")
+
+
+def _over(rundir: RunDir, what: str) -> RunError:
+    return RunError(
+        f"run {rundir.path.parent.name} is over: {rundir.path} {what}; set DISAGG_RUN_ID to a new word",
+        kind="infrastructure",
+        stage="launch",
+    )
 
 
 class RoleWriter:
@@ -44,18 +69,13 @@ class RoleWriter:
         """
         role = self._state.role
         try:
-            over = read_json(self._rundir.outcome) is not None
-            claimed = not over and create_text(self._rundir.role(role), to_json(self._state.to_dict()))
+            outcome = read_json(self._rundir.outcome)
+            claimed = outcome is None and create_text(self._rundir.role(role), to_json(self._state.to_dict()))
         except OSError as error:
             raise unusable(self._rundir.path, error) from error
         if not claimed:
-            what = "has an outcome" if over else f"already has a {role}"
-            raise RunError(
-                f"run {self._rundir.path.parent.name} is over: {self._rundir.path} {what}; "
-                "set DISAGG_RUN_ID to a new word",
-                kind="infrastructure",
-                stage="launch",
-            )
+            what = f"already has a {role}" if outcome is None else f"has an outcome, {_words(outcome)}"
+            raise _over(self._rundir, what)
         self._thread = threading.Thread(target=self._beat, name=f"disagg-beat-{role}", daemon=True)
         self._thread.start()
 
@@ -79,6 +99,11 @@ class RoleWriter:
 
     def _write(self) -> None:
         write_text(self._rundir.role(self._state.role), to_json(self._state.to_dict()))
+
+
+def _words(outcome: Mapping[str, Any]) -> str:
+    """For a role that comes too late: why the run ended without it."""
+    return str(next(iter(outcome.get("red", ())), outcome.get("verdict")))
 
 
 def node_name() -> str:

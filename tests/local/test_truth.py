@@ -57,6 +57,7 @@ def truth_ms(path: Path) -> tuple[float, float]:
         ("aggr-smoke-aggr", "load.0.0.r0.json", "SERVER_0"),
         ("disagg-e2e-smoke-2ctx-2gen", "load.0.1.r0.json", "DISAGG_SERVER"),
     ],
+    ids=["aggregated", "disaggregated"],
 )
 def test_the_client_says_what_the_servers_did(tmp_path: Path, case_id: str, load: str, role: str) -> None:
     apart = []

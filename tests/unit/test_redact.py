@@ -195,3 +195,8 @@ def test_plain_data_stays_json() -> None:
     masked = redact_data(data)
     assert masked == {"environment": {"x": "HF_TOKEN=***", "3": ["a", None]}, "credentials": MASK, "max_tokens": 5}
     json.dumps(masked)
+
+
+def test_a_heading_between_rules_is_no_flag() -> None:
+    heading = "---------------Inter-token Latency----------------"
+    assert redact(heading) == heading

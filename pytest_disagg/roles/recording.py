@@ -1,0 +1,56 @@
+"""From measured points to a gate and records: used to confirm a suspicion during the run, and to conclude it."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Sequence
+
+from pytest_disagg.records import record as records
+from pytest_disagg.roles.facts import facts_of
+from pytest_disagg.roles.points import Point
+from pytest_disagg.roles.prepare import Prepared
+from pytest_disagg.roles.session import RoleSession
+from pytest_disagg.verdict.gate import GateResult, combine, evaluate
+
+
+def gate_of(session: RoleSession, name: str, points: Sequence[Point]) -> GateResult:
+    """One gate over all repeats of a load."""
+    gate = combine([evaluate(facts_of(name, point), session.case.gate) for point in points])
+    if session.case.rehearsal:
+        # A rehearsal proves that the case runs, not that its numbers can be trusted.
+        return GateResult(tuple(each for each in gate.findings if each.kind == "functional"), gate.low_n)
+    return gate
+
+
+def record_of(session: RoleSession, prepared: Prepared, point: Point, gate: GateResult) -> records.Record:
+    """The record of one point, not yet judged."""
+    manifest = prepared.manifest
+    git = manifest["git"]["config"]
+    identity = records.Identity(
+        run_id=session.options.run_id,
+        created_ms=int(time.time() * 1000),
+        gpu_type=prepared.gpu,
+        cluster=os.environ.get("SLURM_CLUSTER_NAME", ""),
+        host=socket.gethostname(),
+        git_sha=git.get("sha", ""),
+        git_branch=git.get("branch", ""),
+        git_dirty=git.get("dirty"),
+        stage_name=session.options.stage_name,
+        client_tool=point.result.tool,
+        client_tool_version=point.result.tool_version,
+        package_version=manifest["version"],
+    )
+    judgement = records.Judgement(
+        valid=gate.ok, invalid_reason="; ".join(finding.text for finding in gate.findings), low_n=gate.low_n
+    )
+    return records.build(
+        session.case,
+        point.spec,
+        point.load,
+        metrics=point.metrics,
+        identity=identity,
+        repeat=point.repeat,
+        judgement=judgement,
+    )
