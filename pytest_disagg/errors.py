@@ -41,10 +41,9 @@ class Problem:
     hint: str = ""
 
     def __str__(self) -> str:
-        where = str(self.path) if self.path is not None else "<config>"
-        if self.line is not None:
-            where += f":{self.line}"
-        text = f"{where}: {self.key + ': ' if self.key else ''}found {self.found}, expected {self.expected}"
+        where = "" if self.path is None else f"{self.path}:{self.line}" if self.line is not None else f"{self.path}"
+        what = f"found {self.found}, expected {self.expected}"
+        text = ": ".join(part for part in (where, self.key, what) if part)
         return f"{text} ({self.hint})" if self.hint else text
 
 

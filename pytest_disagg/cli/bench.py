@@ -9,14 +9,15 @@ from pathlib import Path
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     from pytest_disagg.cli.common import add_case_options
+    from pytest_disagg.cli.running import add_work_dir
 
     parser = subparsers.add_parser("bench", help="measure a deployment that already runs, through the same gate")
     parser.add_argument("target", metavar="FILE", help="case file, its bare name, or a full test id")
     parser.add_argument("--url", required=True, metavar="URL", help="http[s]://host:port of the coordinator or server")
-    parser.add_argument("--client", default="native", metavar="NAME", help="load generator (default: native)")
-    parser.add_argument("--baseline", type=Path, metavar="CSV", help="baseline CSV to judge against")
+    parser.add_argument("--client", metavar="NAME", help="load generator (default: the file's, else native)")
+    parser.add_argument("--baseline", type=Path, metavar="CSV", help="baseline CSV to judge against (DISAGG_BASELINE)")
     parser.add_argument("--repeat", type=int, default=1, metavar="N", help="measure each load N times")
-    parser.add_argument("--work-dir", type=Path, default=Path("disagg-runs"), metavar="DIR", help="run directories")
+    add_work_dir(parser)
     add_case_options(parser)
     parser.set_defaults(func=run)
 
@@ -24,8 +25,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(options: argparse.Namespace) -> int:
     """Measure, print the result and the verdict; 0 pass, 1 regression, 6 invalid, 7 functional, 8 infrastructure."""
     from pytest_disagg.cli.common import search_dirs
-    from pytest_disagg.cli.running import one_case, outcome_code
+    from pytest_disagg.cli.running import one_case, outcome_code, work_dir
     from pytest_disagg.clients import registry as clients
+    from pytest_disagg.clients.choice import client_name
     from pytest_disagg.engines import registry as engines
     from pytest_disagg.errors import UsageError
     from pytest_disagg.roles.bench import run_bench
@@ -37,19 +39,20 @@ def run(options: argparse.Namespace) -> int:
     if options.repeat < 1:
         raise UsageError(f"--repeat: found {options.repeat}, expected 1 or more")
     case = one_case(options.target, options, os.environ)
-    client = clients.get(options.client)
+    name = client_name(case, options.client)
+    client = clients.get(name)
     if reason := client.unavailable():
-        raise UsageError(f"--client {options.client}: {reason}")
+        raise UsageError(f"client {name}: {reason}")
     outcome = run_bench(
         RunOptions(
             case=case,
             run_id=run_id_of(os.environ) or new_run_id(),
-            work_dir=options.work_dir.absolute(),
+            work_dir=work_dir(options, os.environ),
             host="127.0.0.1",
             engine=engines.get(case.engine),
             client=client,
             log=print,
-            baseline=options.baseline,
+            baseline=options.baseline or _path(os.environ.get("DISAGG_BASELINE")),
             baseline_dirs=baseline_dirs(search_dirs(options, os.environ), options.llm_src),
             repeat=options.repeat,
         ),
@@ -58,3 +61,7 @@ def run(options: argparse.Namespace) -> int:
     for line in (*outcome.red, *outcome.lines, f"verdict: {outcome.verdict}", f"records: {outcome.records or 'none'}"):
         print(line)
     return outcome_code(outcome)
+
+
+def _path(text: str | None) -> Path | None:
+    return Path(text) if text else None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 import re
-from pathlib import Path
 
 from pytest_disagg.errors import UsageError
 
@@ -13,10 +12,10 @@ UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    from pytest_disagg.cli.running import add_work_dir
+
     parser = subparsers.add_parser("clean", help="remove old run directories")
-    parser.add_argument(
-        "--work-dir", type=Path, metavar="DIR", help="run directories (DISAGG_WORK_DIR, default: ./disagg-runs)"
-    )
+    add_work_dir(parser)
     parser.add_argument("--keep", type=_count, metavar="N", help="keep the newest N runs")
     parser.add_argument("--older-than", type=_seconds, metavar="D", help="remove only what is older: 90m, 12h, 7d, 2w")
     parser.add_argument("--dry-run", action="store_true", help="say what would go, remove nothing")
@@ -31,15 +30,16 @@ def run(options: argparse.Namespace) -> int:
     """
     import shutil
 
+    from pytest_disagg.cli.running import work_dir
     from pytest_disagg.rundir.sweep import candidates
 
     if options.keep is None and options.older_than is None:
         raise UsageError("disagg clean: give --keep N, --older-than D, or both")
-    work_dir = options.work_dir or Path(os.environ.get("DISAGG_WORK_DIR") or "disagg-runs")
-    if not work_dir.is_dir():
-        raise UsageError(f"disagg clean: {work_dir} is no directory (--work-dir)")
+    folder = work_dir(options, os.environ)
+    if not folder.is_dir():
+        raise UsageError(f"disagg clean: {folder} is no directory (--work-dir)")
     removed = 0
-    for candidate in candidates(work_dir, keep=options.keep or 0, older_than_s=options.older_than or 0.0):
+    for candidate in candidates(folder, keep=options.keep or 0, older_than_s=options.older_than or 0.0):
         if candidate.running:
             print(f"kept {candidate.path}: still running ({candidate.running})")
             continue
@@ -47,7 +47,7 @@ def run(options: argparse.Namespace) -> int:
         if not options.dry_run:
             shutil.rmtree(candidate.path)
         removed += 1
-    print(f"{removed} runs {'would go' if options.dry_run else 'removed'} from {work_dir}")
+    print(f"{removed} runs {'would go' if options.dry_run else 'removed'} from {folder}")
     return 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from pytest_disagg.cli.main import EXIT_BY_KIND, EXIT_OK
@@ -12,6 +13,18 @@ from pytest_disagg.errors import Kind, UsageError
 if TYPE_CHECKING:
     from pytest_disagg.config.case import Case
     from pytest_disagg.rundir.outcome import Outcome
+
+
+def add_work_dir(parser: argparse.ArgumentParser) -> None:
+    """``--work-dir``, the same for every sub-command that reads or writes run directories."""
+    parser.add_argument(
+        "--work-dir", type=Path, metavar="DIR", help="run directories (DISAGG_WORK_DIR, default: ./disagg-runs)"
+    )
+
+
+def work_dir(options: argparse.Namespace, environ: Mapping[str, str]) -> Path:
+    """Where run directories lie, absolute."""
+    return Path(options.work_dir or environ.get("DISAGG_WORK_DIR") or "disagg-runs").absolute()
 
 
 def one_case(target: str, options: argparse.Namespace, environ: Mapping[str, str]) -> Case:

@@ -13,7 +13,7 @@ DROPPED_PREFIXES = ("PYTEST_XDIST_", "COV_CORE_", "COVERAGE_PROCESS_")
 
 OFF = ("no:cacheprovider", "no:xdist")
 # Of two values for one name pytest takes the last, so these lie over the ini file and over the user's own -o.
-RESET_INI = ("addopts=", "required_plugins=", "strict_config=false")
+RESET_INI = ("addopts=", "strict_config=false")
 # What an ini file says to a plugin that is off is no mistake of its author.
 KNOWN_ELSEWHERE = "ignore:Unknown config option:pytest.PytestConfigWarning"
 
@@ -69,11 +69,11 @@ def child_environment(environ: Mapping[str, str], *, role: str, run_id: str) -> 
     return {**kept, "DISAGG_SERVING_TYPE": role, "DISAGG_RUN_ID": run_id, "PYTHONUNBUFFERED": "1"}
 
 
-def generated_test(folder: Path) -> tuple[Path, Path]:
+def generated_test(folder: Path, name: str = "test_up.py") -> tuple[Path, Path]:
     """A three-line test module and an empty ini file, for a launcher that has no user's test to start."""
-    test, ini = folder / "test_up.py", folder / "pytest.ini"
+    test, ini = folder / name, folder / "pytest.ini"
     test.write_text(
-        '"""The test of a deployment that is only brought up."""\n\n\n'
+        '"""The test of a deployment, made by its launcher."""\n\n\n'
         "def test_e2e(disagg_case):\n    disagg_case.run()\n",
         encoding="utf-8",
     )

@@ -11,11 +11,13 @@ from dataclasses import dataclass, field
 
 from pytest_disagg.launch.command import PytestCommand, child_environment
 from pytest_disagg.process.child import Child, Exit
+from pytest_disagg.process.termination import Termination
 from pytest_disagg.rundir.files import tail_lines
 from pytest_disagg.rundir.layout import RunDir
 from pytest_disagg.rundir.outcome import Outcome
-from pytest_disagg.rundir.state import Failure, RoleState
+from pytest_disagg.rundir.state import HOLD, Failure, RoleState
 from pytest_disagg.rundir.watch import Watch, cause_of
+from pytest_disagg.rundir.writer import refuse_used
 
 POLL_S = 0.1
 
@@ -47,13 +49,15 @@ class LocalRun:
     heartbeat_timeout_s: float
     keep: bool = False
     environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
+    termination: Termination = field(default_factory=Termination)
 
     def start(self) -> dict[str, Child]:
         """Start every role.
 
         Raises:
-            DisaggError: a role cannot be started; those already started are ended first.
+            DisaggError: the run is over, or a role cannot be started; those already started are ended first.
         """
+        refuse_used(self.rundir, self.roles)
         self.rundir.make()
         children: dict[str, Child] = {}
         try:
@@ -83,12 +87,13 @@ class LocalRun:
 
     @contextmanager
     def started(self) -> Iterator[dict[str, Child]]:
-        """The running roles; all of them are gone afterwards, however this is left."""
-        children = self.start()
-        try:
-            yield children
-        finally:
-            self.stop(children)
+        """The running roles; all of them are gone afterwards, however this is left. :meth:`follow` sees SIGTERM."""
+        with self.termination:
+            children = self.start()
+            try:
+                yield children
+            finally:
+                self.stop(children)
 
     def run(self, on_event: Callable[[Event], None]) -> Outcome:
         """Play the whole run; how it ended."""
@@ -97,7 +102,7 @@ class LocalRun:
             try:
                 overdue = self.follow(children, watch, on_event)
             except KeyboardInterrupt:
-                if not self.keep:
+                if not self.keep or _stage(watch, "BENCHMARK") != HOLD:
                     raise
                 # BENCHMARK holds a kept deployment until this file is there; then the run ends as any other.
                 self.rundir.release.touch()
@@ -117,6 +122,11 @@ class LocalRun:
             if not running:
                 return None
             now = time.monotonic()
+            if closing_at is None and self.termination.reason:
+                # BENCHMARK tells the others: one cause for all of them.
+                for role in {"BENCHMARK"} & children.keys() or children:
+                    children[role].ask_to_stop()
+                closing_at = now + self.stop_s
             if closing_at is None and (failures or watch.outcome() is not None):
                 closing_at = now + self.stop_s
             if closing_at is not None and now >= closing_at:
@@ -190,7 +200,7 @@ class _Seen:
                 self._on_event(Event(f"{state.role}: {now}{where}"))
             if state.progress and state.progress != self._progress:
                 self._progress = state.progress
-                self._on_event(Event(f"{state.role}: {state.progress}", transient=True))
+                self._on_event(Event(f"{state.role}: {state.progress}", transient=stage != HOLD))
 
 
 def _stage(watch: Watch, role: str) -> str:

@@ -116,16 +116,12 @@ def _list(config: pytest.Config, named: tuple[str, ...], nothing_else: bool) -> 
         from pytest_disagg.redact import redact
 
         text = redact(str(error))
-        if not hasattr(config, "workerinput"):
-            config.pluginmanager.register(_Refused(text))
+        config.pluginmanager.register(_Refused(text))
         raise pytest.Collector.CollectError(text) from error
 
 
 class _Refused:
-    """Makes a usage error of what cannot be listed: pytest takes one when it is done collecting, not while it does.
-
-    An xdist worker has nobody to report a usage error to; there it stays an error of the test module.
-    """
+    """Makes a usage error of what cannot be listed: pytest takes one when it is done collecting, not while it does."""
 
     def __init__(self, text: str) -> None:
         self._text = text

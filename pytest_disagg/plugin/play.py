@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_disagg.clients import registry as clients
+from pytest_disagg.clients.choice import client_name
 from pytest_disagg.config.resolve import load_case
 from pytest_disagg.config.settings import RehearseLimits, Settings
 from pytest_disagg.engines import registry as engines
@@ -116,7 +117,7 @@ class Played:
             work_dir=values.work_dir,
             host=host_to_bind(values.interface, os.environ),
             engine=engines.get(case.engine),
-            client=clients.get(values.client),
+            client=clients.get(client_name(case, values.client)),
             log=Live(config).line,
             hooks=_Hooks(config),
             baseline=values.baseline,
@@ -245,10 +246,18 @@ def _unrunnable(config: pytest.Config, case: Case, values: Resolved, role: str |
     engine = engines.get(case.engine)
     return (
         engine.unavailable(case)
-        or clients.get(values.client).unavailable()
+        or _client_unavailable(case, values)
         or _hardware(case, role)
         or config.hook.pytest_disagg_skip(case=case)
     )
+
+
+def _client_unavailable(case: Case, values: Resolved) -> str | None:
+    name = client_name(case, values.client)
+    if name in clients.names() or values.client:
+        return clients.get(name).unavailable()
+    known = ", ".join(clients.names())
+    return f"client {name!r} is not installed (known: {known}); measure it with --disagg-client=native"
 
 
 def _hardware(case: Case, role: str | None) -> str | None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,7 +34,7 @@ class Resolved:
     llm_src: Path | None
     models_root: Path | None
     engine: str | None
-    client: str
+    client: str | None
     set: tuple[str, ...]
     rehearse_limit: str | None
     work_dir: Path
@@ -80,13 +81,16 @@ def resolve(config: pytest.Config, environ: Mapping[str, str]) -> Resolved:
     values = {option.dest.removeprefix("disagg_"): _given(config, option, environ) for option in OPTIONS}
     llm_src = values["llm_src"].path()
     own = _config_dirs(config, values["config_dir"])
+    search = search_dirs(own, environ, llm_src)
+    # A checkout's own files are found by name; listing them all is for whoever names their directory.
+    checkout = set(search_dirs((), {}, llm_src)) - set(own)
     return Resolved(
-        config_dir=tuple(folder for folder in search_dirs(own, environ) if folder.is_dir()),
-        search=search_dirs(own, environ, llm_src),
+        config_dir=tuple(folder for folder in search if folder.is_dir() and folder not in checkout),
+        search=search,
         llm_src=llm_src,
         models_root=values["models_root"].path(),
         engine=values["engine"].text(),
-        client=values["client"].text() or "native",
+        client=values["client"].text(),
         set=_sets(values["set"]),
         rehearse_limit=_limits(values["rehearse_limit"]),
         work_dir=values["work_dir"].path() or _home(config) / "disagg-runs",
@@ -150,7 +154,7 @@ def misread(config: pytest.Config) -> str | None:
         return None
     flags = {option.flag for option in OPTIONS}
     words = [str(word) for word in config.invocation_params.args]
-    for flag, value in zip(words, words[1:], strict=False):
+    for flag, value in pairwise(words):
         if flag in flags and Path(value).exists():
             return f"no ini file was read, because pytest took {value} for a test path: write {flag}={value}"
     return None

@@ -11,6 +11,7 @@ from typing import Any
 
 from pytest_disagg.records import legacy_csv
 from pytest_disagg.records import record as records
+from pytest_disagg.redact import redact
 from pytest_disagg.roles.measure import Measurement
 from pytest_disagg.roles.points import Point
 from pytest_disagg.roles.prepare import Prepared
@@ -130,7 +131,7 @@ def _store(
     # All cases of a stage share one CSV, as the tools that check a stage expect; without a stage it is the run's own.
     stage = session.options.stage_name
     folder = session.options.work_dir / safe_name(stage) if stage else session.rundir.results
-    legacy_csv.write(folder / legacy_csv.FILE_NAME, written, command=shlex.join(sys.argv))
+    legacy_csv.write(folder / legacy_csv.FILE_NAME, written, command=redact(shlex.join(sys.argv)))
     return str(session.rundir.records)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pytest_disagg.clients.printed import render
-from pytest_disagg.clients.protocol import LoadResult
+from pytest_disagg.clients.protocol import ClientHealth, LoadResult
 from pytest_disagg.clients.result_json import to_json
 from pytest_disagg.config.case import LoadSpec, ServerSpec
 from pytest_disagg.records.device_step import DeviceStepError, IterationLog, parse
@@ -121,19 +121,22 @@ class Measurement:
 
     def _summary(self, result: LoadResult, spec: ServerSpec | None) -> dict[str, float]:
         used = [spec] if spec is not None else list(self.session.case.servers)
-        return summarize(
+        summary = summarize(
             result.samples,
             duration_s=result.duration_s,
             gpus=sum(each.count * each.world_size for each in used),
             slo_ms=result.point.slo_ms,
         )
+        return summary | _client_metrics(result.health)
 
     def _device_steps(
         self, files: Sequence[Path], starts: Sequence[int]
     ) -> tuple[dict[str, float], tuple[int, ...] | None, str]:
         """Device step times of the load that just ended; the last rows may still be on their way into the logs."""
-        if not files:
+        if not self._on_device():
             return {}, None, ""
+        if not files:
+            return {}, None, "device step time: the logs of GEN servers that were not started here cannot be read"
         if not self.session.options.engine.iteration_logs():
             return {}, None, f"engine {self.session.case.engine} writes no iteration log"
         _wait_until_still(self.session, files)
@@ -149,13 +152,25 @@ class Measurement:
         rundir = self.session.rundir
         name = f"{point.server_index}.{point.load_index}"
         document = to_json(point.result, point.metrics)
-        write_text(rundir.results / f"load.{name}.r{point.repeat}.json", json.dumps(document) + "\n")
+        write_text(rundir.results / f"load.{name}.r{point.repeat}.json", redact(json.dumps(document)) + "\n")
         errors = [sample.error for sample in point.result.samples if sample.error]
         block = render(point.metrics, errors=errors)
         with (rundir.path / f"trtllm-benchmark.{name}.log").open("a", encoding="utf-8") as file:
             file.write(block + "\n")
         # Standard output, not the live log: tools read this block there, people read the table.
         print(redact(block), flush=True)
+
+
+def _client_metrics(health: ClientHealth | None) -> dict[str, float]:
+    """How well the client itself kept up, as metrics of the record."""
+    if health is None:
+        return {}
+    return {
+        "client_lag_p50_ms": health.lag_p50_ms,
+        "client_lag_p99_ms": health.lag_p99_ms,
+        "client_lag_max_ms": health.lag_max_ms,
+        "client_cpu_ratio": health.cpu_ratio,
+    }
 
 
 def _size(path: Path) -> int:

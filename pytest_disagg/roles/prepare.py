@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from pytest_disagg.config.case import Case, LoadSpec, ServerSpec
+from pytest_disagg.errors import ConfigError, Problem
 from pytest_disagg.records.manifest import collect
 from pytest_disagg.records.points import group
 from pytest_disagg.records.record import Identity, build
 from pytest_disagg.roles.session import RoleSession
-from pytest_disagg.rundir.files import write_text
+from pytest_disagg.rundir.files import to_json, write_text
 from pytest_disagg.topology.layout import layouts
 from pytest_disagg.topology.placement import place
 from pytest_disagg.verdict.baseline import Baseline, load
@@ -39,6 +39,7 @@ class Prepared:
             ConfigError: the baseline file is missing or broken; an hour of GPUs later would be too late to say so.
         """
         options = session.options
+        _check_datasets(session.case)
         manifest = collect(session.case, run_id=options.run_id, role=session.role)
         baseline, words = None, ""
         if with_baseline and not session.case.rehearsal:
@@ -68,6 +69,25 @@ class Prepared:
         }
 
 
+def _check_datasets(case: Case) -> None:
+    """A dataset that the case names and that is not there is an error, never random prompts under the same name.
+
+    Raises:
+        ConfigError: each missing file.
+    """
+    loads = (*case.clients, *(load for spec in case.servers for load in spec.clients))
+    named = dict.fromkeys(load.dataset_file for load in loads if load.dataset_file is not None)
+    missing = [
+        Problem(
+            case.path, None, "dataset_file", f"{path}, which is not there", "a file, here or below --disagg-models-root"
+        )
+        for path in named
+        if not path.is_file()
+    ]
+    if missing:
+        raise ConfigError(missing)
+
+
 def write_plan(session: RoleSession) -> None:
     """``plan.json``: placement, roles and limits, for people."""
     plan = {
@@ -76,7 +96,7 @@ def write_plan(session: RoleSession) -> None:
         "deadlines": session.limits.as_dict(),
         "notes": list(session.case.notes),
     }
-    write_text(session.rundir.plan, json.dumps(plan, indent=1) + "\n")
+    write_text(session.rundir.plan, to_json(plan))
 
 
 def point_names(case: Case) -> dict[tuple[int, int], str]:
