@@ -4,6 +4,7 @@ import argparse
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -74,12 +75,16 @@ def test_every_ending_has_its_code(
 def test_config_problems_are_printed_one_a_line(
     command: Callable[[Run], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    command(raising(ConfigError([Problem(None, 3, "a.b", "0", "at least 1"), Problem(None, 4, "c", "x", "y", "hint")])))
+    command(
+        raising(
+            ConfigError([Problem(Path("f"), 3, "a.b", "0", "at least 1"), Problem(None, None, "c", "x", "y", "hint")])
+        )
+    )
 
     assert cli.main(["try"]) == 4
     assert capsys.readouterr().err.splitlines() == [
-        "<config>:3: a.b: found 0, expected at least 1",
-        "<config>:4: c: found x, expected y (hint)",
+        "f:3: a.b: found 0, expected at least 1",
+        "c: found x, expected y (hint)",
     ]
 
 
