@@ -112,7 +112,7 @@ class LocalRun:
 
     def follow(self, children: Mapping[str, Child], watch: Watch, on_event: Callable[[Event], None]) -> Failure | None:
         """Report what happens until every role has ended; a failure when the run had to be ended from here."""
-        seen = _Seen(on_event)
+        seen = Seen(on_event)
         ends_at = time.monotonic() + self.limit_s
         closing_at: float | None = None
         while True:
@@ -182,16 +182,20 @@ class LocalRun:
         return None
 
 
-class _Seen:
+class Seen:
     """Turns changes of role states into lines."""
 
     def __init__(self, on_event: Callable[[Event], None]) -> None:
         self._on_event = on_event
         self._last: dict[str, str] = {}
         self._progress = ""
+        self._said: dict[str, int] = {}
 
     def look(self, states: Iterable[RoleState]) -> None:
         for state in states:
+            for line in state.said[self._said.get(state.role, 0) :]:
+                self._on_event(Event(f"{state.role}: {line}"))
+            self._said[state.role] = len(state.said)
             stage = state.stage if state.role == "BENCHMARK" else ""
             now = stage or state.state
             if self._last.get(state.role) != now:

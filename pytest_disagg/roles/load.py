@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import time
 from collections.abc import Callable, Sequence
 
 from pytest_disagg.clients.protocol import LoadPoint, LoadProgress, LoadResult
@@ -112,7 +111,8 @@ class Loader:
             timeout_s=self._session.limits.warmup_s,
             seed=1_000_033,
         )
-        self._run(f"{load.name} warm-up", point, -1)
+        result = self._run(f"{load.name} warm-up", point, -1)
+        self._session.log(f"{load.name} warm-up: {len(result.samples)} requests in {result.duration_s:.2f} s")
 
     def measure(self, load: LoadSpec, repeat: int) -> LoadResult:
         """Run the load once.
@@ -133,7 +133,6 @@ class Loader:
                 watchdog.saw(progress)
                 session.progress = _line(label, progress)
 
-            started = time.monotonic()
             try:
                 result = self._client.measure(
                     self._url, point, repeat, on_progress=on_progress, should_stop=should_stop
@@ -149,10 +148,11 @@ class Loader:
                     evidence=[*error.evidence, *(self._last_words() if stalled else ())],
                     dump_stacks=stalled,
                 ) from error
+            finally:
+                session.progress = ""
         if any(not sample.ok for sample in result.samples):
             # A server that dies takes its requests with it before its role can say so.
             session.settle()
-        session.log(f"{label}: {len(result.samples)} requests in {time.monotonic() - started:.2f} s")
         return result
 
     def _last_words(self) -> list[str]:

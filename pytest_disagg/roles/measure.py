@@ -12,6 +12,7 @@ from pytest_disagg.clients.protocol import ClientHealth, LoadResult
 from pytest_disagg.clients.result_json import to_json
 from pytest_disagg.config.case import LoadSpec, ServerSpec
 from pytest_disagg.records.device_step import DeviceStepError, IterationLog, parse
+from pytest_disagg.records.metrics import DEVICE_STEP
 from pytest_disagg.records.summary import summarize
 from pytest_disagg.redact import redact
 from pytest_disagg.roles.load import Loader
@@ -93,6 +94,7 @@ class Measurement:
             point = Point(at.server_index, at.load_index, at.spec, at.load, repeat, result, metrics, problem, rows)
             self.points.append(point)
             self._write(point)
+            session.say(_summary_line(at.load.name, point))
 
     def _confirm(self, loader: Loader, at: Position, logs: Sequence[str]) -> None:
         """Measure a suspected regression again on the same deployment, if time allows; the median is judged later."""
@@ -159,6 +161,16 @@ class Measurement:
             file.write(block + "\n")
         # Standard output, not the live log: tools read this block there, people read the table.
         print(redact(block), flush=True)
+
+
+def _summary_line(name: str, point: Point) -> str:
+    shown = (
+        ("token_throughput", "tok/s", ""),
+        ("median_ttft", "ms", "TTFT p50 "),
+        (f"mean_{DEVICE_STEP}", "ms", "step "),
+    )
+    figures = [f"{title}{point.metrics[metric]:.1f} {unit}" for metric, unit, title in shown if metric in point.metrics]
+    return ", ".join([f"{name}: {len(point.result.samples)} requests in {point.result.duration_s:.1f} s", *figures])
 
 
 def _client_metrics(health: ClientHealth | None) -> dict[str, float]:

@@ -20,7 +20,7 @@ from pytest_disagg.roles.monitor import Monitor
 from pytest_disagg.roles.options import RunOptions
 from pytest_disagg.roles.stacks import dump_stacks
 from pytest_disagg.rundir.state import Failure, RoleState
-from pytest_disagg.rundir.watch import Watch, serving_stage
+from pytest_disagg.rundir.watch import ENDED, Watch, serving_stage
 from pytest_disagg.rundir.writer import RoleWriter, node_name
 from pytest_disagg.topology.deadlines import DEADLINE_VARIABLE, Deadlines, deadlines
 from pytest_disagg.version import __version__
@@ -100,6 +100,11 @@ class RoleSession:
     def log(self, text: str) -> None:
         self.options.log(redact(text))
 
+    def say(self, text: str) -> None:
+        """Log a line that whoever started this role should see, too."""
+        self.log(text)
+        self.publish(said=(*self._writer.state.said, text))
+
     def publish(self, **changes: object) -> None:
         """Publish fields of this role's state."""
         self._writer.update(**changes)
@@ -177,9 +182,16 @@ class RoleSession:
         return None
 
     def settle(self) -> None:
-        """Give another role a moment to report the cause of what was seen here, and raise that instead."""
-        ends_at = time.monotonic() + SETTLE_S
-        while time.monotonic() < ends_at:
+        """Give another role time to report the cause of what was seen here, and raise that instead.
+
+        A moment where every role goes on beating; until its heartbeat timeout where one has fallen silent.
+        """
+        before = {role: state.beat for role, state in self.monitor.states.items() if state.state not in ENDED}
+        began = time.monotonic()
+        while (spent_s := time.monotonic() - began) < SETTLE_S or (
+            spent_s < SETTLE_S + self.limits.heartbeat_timeout_s
+            and any(self.monitor.states[role].beat == beat for role, beat in before.items())
+        ):
             self.check()
             self.monitor.pause(POLL_S)
         self.check()

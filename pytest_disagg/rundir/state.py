@@ -73,7 +73,10 @@ class Failure:
 
 @dataclass(frozen=True)
 class RoleState:
-    """One role as it last described itself. ``beat`` counts; its growth, not any clock, says that the role lives."""
+    """One role as it last described itself. ``beat`` counts; its growth, not any clock, says that the role lives.
+
+    ``progress`` is what a load is doing right now, ``said`` are lines that stay worth reading, oldest first.
+    """
 
     role: str
     state: State = "starting"
@@ -85,6 +88,7 @@ class RoleState:
     digest: str = ""
     version: str = ""
     progress: str = ""
+    said: tuple[str, ...] = ()
     failure: Failure | None = None
     timeline: tuple[tuple[str, float, float | None], ...] = ()
     server_exit: dict[str, Any] | None = None
@@ -99,5 +103,6 @@ class RoleState:
         failure = data.get("failure")
         known = {key: value for key, value in data.items() if key in cls.__dataclass_fields__}
         known["failure"] = Failure.from_dict(failure) if failure else None
+        known["said"] = tuple(data.get("said", ()))
         known["timeline"] = tuple((name, start, end) for name, start, end in data.get("timeline", ()))
         return cls(**known)
