@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_disagg.config.lookup import ConfigFiles, twice
-from pytest_disagg.config.scan import Scan
+from pytest_disagg.config.scan import Scan, scan
 from pytest_disagg.errors import Problem
 
 BROKEN = "broken-"
@@ -32,27 +32,26 @@ def list_cases(dirs: Sequence[Path]) -> list[Listed]:
 
     A file that offers nothing because it is broken, and a name or an id that exists twice, is one failing case each.
     """
-    files = ConfigFiles(dirs)
     listed: dict[str, Listed] = {}
-    for paths in files.by_stem.values():
-        for case in (_broken(paths[0], twice(paths)),) if len(paths) > 1 else _of_scan(paths[0], files.scan(paths[0])):
+    for paths in ConfigFiles(dirs).by_stem.values():
+        for case in (_broken(paths[0], twice(paths)),) if len(paths) > 1 else _of_scan(paths[0], scan(paths[0])):
             _add(listed, case)
     return list(listed.values())
 
 
 def ids_of(path: Path) -> list[Listed]:
     """The ids that one file offers, as :func:`list_cases` gives them; none for a cluster file."""
-    return list(_of_scan(path, ConfigFiles.of(path).scan(path)))
+    return list(_of_scan(path, scan(path)))
 
 
-def _of_scan(path: Path, scan: Scan) -> Iterable[Listed]:
-    if scan.problem is not None:
-        yield _broken(path, scan.problem)
+def _of_scan(path: Path, found: Scan) -> Iterable[Listed]:
+    if found.problem is not None:
+        yield _broken(path, found.problem)
         return
     # A file of our own with one server: the bare id and the server's are the same case.
-    servers = () if scan.cases is not None and len(scan.servers) == 1 else tuple(dict.fromkeys(scan.servers))
+    servers = () if found.cases is not None and len(found.servers) == 1 else tuple(dict.fromkeys(found.servers))
     stem = path.stem
-    for name in scan.offered:
+    for name in found.offered:
         yield Listed(f"{name}-{stem}", path)
         for server in servers:
             yield Listed(f"{name}-{stem}-{server}", path)

@@ -173,8 +173,9 @@ def _yaml_files(folder: Path) -> Iterator[tuple[Path, str]]:
         if name.startswith("."):
             continue
         if entry.is_symlink():
-            if name.endswith(SUFFIXES) and not os.path.isdir(entry.path):
-                yield folder / name, os.path.realpath(entry.path)
+            path = folder / name
+            if name.endswith(SUFFIXES) and not path.is_dir():
+                yield path, os.path.realpath(path)
         elif entry.is_dir():
             if name != _NEVER:
                 subfolders.append(name)

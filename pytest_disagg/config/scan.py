@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from pytest_disagg.config.names import explicit_server_names
 from pytest_disagg.config.text import did_you_mean, one_of, shown
 from pytest_disagg.errors import ConfigError, Problem
 
-# Each begins with a line break, which the search jumps to, and so is tried on b"\n" + text: several times faster than ^.
+# Each begins with a line break, which the search jumps to: several times faster than ^. Hence b"\n" + text below.
 _KEYS = re.compile(rb"\n(worker_config|server_configs|cases|clusters)[ \t]*:(?=[ \t\r\n]|$)")
 _INLINE_CASES = re.compile(rb"\ncases[ \t]*:[ \t]*\[([\w\-, \t]*)\][ \t]*(?:#.*)?\r?$", re.MULTILINE)
 _SERVERS = re.compile(rb"\nserver_configs[ \t]*:[ \t]*(?:#.*)?\r?(?=\n)")
@@ -47,14 +47,21 @@ class Scan:
             return self.cases
         return {"disagg": DISAGG_FILE_CASES, "aggr": AGGR_FILE_CASES}.get(self.kind, ())
 
+    @property
+    def one_case(self) -> bool:
+        """Whether the file offers a single case: loading that says what may be wrong with the file."""
+        return self.problem is None and self.cases is not None and len(self.cases) == 1 and len(self.servers) <= 1
+
 
 def scan(path: Path) -> Scan:
     """Look at a file. Never raises for what the file holds."""
     try:
         text = yaml.read(path)
-        if problem := yaml.check_syntax(text, path):
+        found = _scan(text, path)
+        # The dearest part by far, and only of use where a broken file would fail as often as it seems to have cases.
+        if not found.one_case and (problem := yaml.check_syntax(text, path)):
             return Scan("unknown", problem=problem)
-        return _scan(text, path)
+        return found
     except ConfigError as error:
         return Scan("unknown", problem=error.problems[0])
 
@@ -77,8 +84,8 @@ def _scan(text: bytes, path: Path) -> Scan:
     cases: tuple[str, ...] | None = None
     if b"cases" in keys:
         listed = _listed_cases(text, data, path)
-        if problem := cases_problem(listed, kind, path, _line(text, b"cases")):
-            return Scan(kind, problem=problem)
+        if problem := cases_problem(listed, kind, path):
+            return Scan(kind, problem=replace(problem, line=_line(text, b"cases")))
         cases = tuple(listed)
     servers = () if disagg else _server_names(text, data, path)
     return Scan(kind, cases, servers)
@@ -94,7 +101,7 @@ def _listed_cases(text: bytes, data: Mapping[str, Any] | None, path: Path) -> An
     return [name.strip().decode() for name in inline.group(1).split(b",") if name.strip()]
 
 
-def cases_problem(listed: Any, kind: Kind, path: Path, line: int | None) -> Problem | None:
+def cases_problem(listed: Any, kind: Kind, path: Path, line: int | None = None) -> Problem | None:
     """What is wrong with a file's ``cases:``, None where nothing is."""
     allowed = DISAGG_FILE_CASES if kind == "disagg" else AGGR_FILE_CASES
     if not isinstance(listed, list) or not listed:

@@ -30,7 +30,7 @@ class Row:
 # The ini file lies in {ini}, the session is started in {cwd} below it.
 ROWS = (
     Row("engine", ("--disagg-engine=a",), "b", ("DISAGG_ENGINE", "c"), "a", "b", "c", None),
-    Row("client", ("--disagg-client", "a"), "b", ("DISAGG_CLIENT", "c"), "a", "b", "c", "native"),
+    Row("client", ("--disagg-client", "a"), "b", ("DISAGG_CLIENT", "c"), "a", "b", "c", None),
     Row("interface", ("--disagg-interface=a",), "b", ("DISAGG_INTERFACE", "c"), "a", "b", "c", None),
     Row("stage-name", ("--disagg-stage-name=a",), "b", ("stageName", "c"), "a", "b", "c", ""),
     Row(
