@@ -39,7 +39,9 @@ def run(options: argparse.Namespace) -> int:
 
 def _say(text: str) -> None:
     """A line for a person who waits, or for a program that reads the URL through a pipe."""
-    print(text, flush=True)
+    from pytest_disagg.redact import redact
+
+    print(redact(text), flush=True)
 
 
 def _role_options(case: Case, options: argparse.Namespace) -> dict[str, str | list[str] | None]:

@@ -94,10 +94,20 @@ def _asked(metafunc: pytest.Metafunc) -> Asked:
         if elsewhere or test.nodeid.split("::")[1 : 1 + len(names)] != names:
             continue
         if rest.endswith("]") and has_prefix(rest):
-            named.append(rest[:-1])
+            named.append(_unescaped(rest[:-1]))
         else:
             others = True
     return tuple(named), bool(named) and not others
+
+
+def _unescaped(named: str) -> str:
+    """An id as its file is called: pytest escapes in a test's name what is not ASCII."""
+    if not (named.isascii() and "\\" in named):
+        return named
+    try:
+        return named.encode("ascii").decode("unicode_escape")
+    except UnicodeDecodeError:
+        return named
 
 
 def _list(config: pytest.Config, named: tuple[str, ...], nothing_else: bool) -> list[Listed]:

@@ -25,6 +25,9 @@ class Crash:
 
     message: str
 
+    def __str__(self) -> str:
+        return self.message
+
 
 class CauseRepr:
     """A failure shown as its text, without a traceback: the cause is not in our stack frames."""

@@ -147,7 +147,7 @@ def prepare(request: pytest.FixtureRequest, listed: Listed) -> Played:
         played.problem = str(error)
         return played
     if reason and role is None:
-        pytest.skip(reason)
+        pytest.skip(redact(reason))
     if reason:
         failure = Failure(role or "", "infrastructure", "plan", f"cannot run here: {reason}")
         played.problem, played.kind = failure.headline(), failure.kind

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pytest_disagg import redact
 from pytest_disagg.errors import DisaggError
 
 GUARD = Path(__file__).with_name("guard.py")
@@ -59,7 +60,7 @@ class Child:
         log_head_bytes: int = LOG_HEAD_BYTES,
         log_tail_bytes: int = LOG_TAIL_BYTES,
     ) -> Child:
-        """Start ``argv`` (no shell) below a guard; its output goes to ``log``, its ending to ``exit_file``.
+        """Start ``argv`` (no shell) below a guard; its output goes, redacted, to ``log``, its ending to ``exit_file``.
 
         ``env`` is the whole environment, None for ours. ``grace_s`` lies between TERM and KILL. The log keeps its first
         ``log_head_bytes`` and at least its last ``log_tail_bytes``.
@@ -72,6 +73,7 @@ class Child:
             "name": name,
             "cwd": str(cwd) if cwd else None,
             "log": str(log) if log else None,
+            "redact": redact.__file__,
             "exit_file": str(exit_file) if exit_file else None,
             "grace_s": grace_s,
             "log_head_bytes": log_head_bytes,

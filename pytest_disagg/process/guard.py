@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import importlib.util
 import json
 import os
 import select
@@ -20,12 +21,15 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 LEFTOVER_GRACE_S = 1.0
+MAX_LINE_BYTES = 1 << 16
+LAST_WORDS_BYTES = 1 << 20
 
 
 def prctl(option: int, value: int) -> None:
@@ -35,22 +39,49 @@ def prctl(option: int, value: int) -> None:
 
 
 class CappedLog:
-    """A log file that never grows beyond head + 2 x tail bytes: its beginning and its end are kept."""
+    """A log file that never grows beyond head + 2 x tail bytes: its beginning and its end are kept.
 
-    def __init__(self, path: str, head: int, tail: int) -> None:
-        self.path, self.head, self.tail = path, head, tail
-        self.dropped = 0
+    Whole lines are written, each batch through ``redact``. A file that cannot be written (a full disk) loses output,
+    never the child: ``lost`` counts the bytes.
+    """
+
+    def __init__(self, path: str, head: int, tail: int, redact: Callable[[str], str]) -> None:
+        self.path, self.head, self.tail, self.redact = path, head, tail, redact
+        self.dropped = self.lost = 0
+        self.rest = b""
         self.file = open(path, "ab", buffering=0)  # noqa: SIM115
         self.size = self.file.tell()
 
     def write(self, data: bytes) -> None:
-        self.file.write(data)
-        self.size += len(data)
-        if self.size > self.head + 2 * self.tail:
-            self.compact()
+        data = self.rest + data
+        # A progress bar ends its lines with a carriage return.
+        end = max(data.rfind(b"\n"), data.rfind(b"\r")) + 1
+        if len(data) - end > MAX_LINE_BYTES:
+            end = len(data)
+        self.rest = data[end:]
+        if end:
+            self.put(data[:end])
+
+    def finish(self) -> None:
+        """Write a last line that has no end."""
+        if self.rest:
+            self.put(self.rest)
+            self.rest = b""
+
+    def put(self, data: bytes) -> None:
+        data = self.redact(data.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
+        try:
+            if self.lost:
+                note = b"[... %d bytes lost: the log could not be written ...]\n" % self.lost
+                self.size += self.file.write(note) or 0
+                self.lost = 0
+            self.size += self.file.write(data) or 0
+            if self.size > self.head + 2 * self.tail:
+                self.compact()
+        except OSError:
+            self.lost += len(data)
 
     def compact(self) -> None:
-        self.file.close()
         temporary = self.path + ".tmp"
         with open(self.path, "rb") as old, open(temporary, "wb") as new:
             new.write(old.read(self.head))
@@ -60,6 +91,7 @@ class CappedLog:
             old.seek(-self.tail, os.SEEK_END)
             new.write(old.read())
         os.replace(temporary, self.path)
+        self.file.close()
         self.file = open(self.path, "ab", buffering=0)  # noqa: SIM115
         self.size = self.file.tell()
 
@@ -100,7 +132,7 @@ class Guard:
         self.log: CappedLog | None = None
         self.child: subprocess.Popen[bytes]
         if spec.get("log"):
-            self.log = CappedLog(spec["log"], spec["log_head_bytes"], spec["log_tail_bytes"])
+            self.log = CappedLog(spec["log"], spec["log_head_bytes"], spec["log_tail_bytes"], str)
 
     def run(self) -> int:
         wake_read, wake_write = os.pipe()
@@ -124,13 +156,18 @@ class Guard:
             report({"error": f"{self.spec['argv'][0]}: {error.strerror or error}"})
             return 127
         report({"pid": self.child.pid})
+        if self.log and self.spec.get("redact"):
+            # After the child's start, which it would delay; before the first byte is logged.
+            self.log.redact = load_redact(self.spec["redact"])
         self.watch(wake_read)
         ending = self.ending()
+        # What the child said last is in its log before anybody reads that it has ended.
+        self.drain(LAST_WORDS_BYTES)
         # Before the sweep: whoever waits for this role must know at once, not after the last straggler.
         if self.spec.get("exit_file"):
             write_atomically(self.spec["exit_file"], json.dumps({"role": self.spec["name"], **ending}))
         self.sweep()
-        self.drain()
+        self.drain(None)
         report(ending)
         return 128 + signal.Signals[ending["signal"]] if ending["signal"] else int(ending["exit_code"])
 
@@ -195,14 +232,17 @@ class Guard:
                 select.select([], [], [], 0.01)
         self.reap()
 
-    def drain(self) -> None:
-        """Log what is still in the pipe; whoever could write to it is gone."""
+    def drain(self, limit: int | None) -> None:
+        """Log what is in the pipe, at most ``limit`` bytes: a descendant may still be writing to it."""
         output = self.output()
         if self.log and output is not None:
             os.set_blocking(output, False)
+            read = 0
             with contextlib.suppress(BlockingIOError):
-                while data := os.read(output, 1 << 16):
+                while (limit is None or read < limit) and (data := os.read(output, 1 << 16)):
                     self.log.write(data)
+                    read += len(data)
+            self.log.finish()
 
     def output(self) -> int | None:
         return self.child.stdout.fileno() if self.child.stdout is not None else None
@@ -215,6 +255,17 @@ class Guard:
             "signal": signal.Signals(os.WTERMSIG(status)).name if signaled else None,
             "reason": self.reason,
         }
+
+
+def load_redact(path: str) -> Callable[[str], str]:
+    """``redact`` of the module at ``path``, which like this script needs the standard library alone."""
+    spec = importlib.util.spec_from_file_location("redact", path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{path} is no Python module")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    found: Callable[[str], str] = module.redact
+    return found
 
 
 def write_atomically(path: str, text: str) -> None:

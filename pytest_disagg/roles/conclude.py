@@ -51,7 +51,7 @@ def conclude(measurement: Measurement, failure: Failure | None) -> Outcome:
     trusted ``invalid``, a regression ``regression``. The outcome is not written yet.
     """
     session = measurement.session
-    prepared = measurement.prepared or Prepared.of(session, with_baseline=False)
+    prepared = measurement.prepared or Prepared.of(session, checked=False)
     with session.stage("gate"):
         loads = _gate(measurement, prepared)
         measured = [load.name for load in loads]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Callable, Sequence
 
 from pytest_disagg.clients.protocol import LoadPoint, LoadProgress, LoadResult
@@ -15,11 +16,16 @@ from pytest_disagg.rundir.files import tail_lines
 
 PROBE_TOKENS = 8
 PROBE_ANSWERS = 3
+PROBE_SHORTEST_S = 0.5
 WARMUP_TOKENS = 32
 
 
 def load_point(session: RoleSession, load: LoadSpec, repeat: int) -> LoadPoint:
-    """What the client is asked for. Each repeat has prompts of its own, so that no cache of the one before helps it."""
+    """What the client is asked for.
+
+    A repeat is the same work: lengths follow the seed, which stays, and the client varies random prompts by the repeat.
+    Of a dataset a repeat takes other lines where there are more, so that no cache of the one before helps it.
+    """
     limits = session.limits
     return LoadPoint(
         concurrency=load.concurrency,
@@ -32,7 +38,7 @@ def load_point(session: RoleSession, load: LoadSpec, repeat: int) -> LoadPoint:
         streaming=load.streaming,
         use_chat_template=load.use_chat_template,
         dataset_file=load.dataset_file,
-        seed=repeat,
+        seed=repeat if load.dataset_file else 0,
         request_timeout_s=limits.request_s,
         timeout_s=limits.measure_s,
         slo_ms=session.case.slo.model_dump(exclude_none=True) if session.case.slo else {},
@@ -70,10 +76,13 @@ class Loader:
             seed=1_000_003,
         )
         wrong = 0
+        ends_at = time.monotonic() + self._session.limits.probe_s
 
         def look() -> tuple[RequestSample | None, str]:
             nonlocal wrong
-            sample = self._client.probe(self._url, point, should_stop=self._session.trouble)
+            left_s = max(ends_at - time.monotonic(), PROBE_SHORTEST_S)
+            asked = dataclasses.replace(point, request_timeout_s=min(point.request_timeout_s, left_s))
+            sample = self._client.probe(self._url, asked, should_stop=self._session.trouble)
             if sample.ok and sample.output_tokens > 0:
                 return sample, f"{sample.output_tokens} tokens"
             seen = sample.error or f"status {sample.status} and {sample.output_tokens} tokens"

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from pytest_disagg.clients.printed import render
 from pytest_disagg.clients.protocol import ClientHealth, LoadResult
@@ -14,7 +15,7 @@ from pytest_disagg.config.case import LoadSpec, ServerSpec
 from pytest_disagg.records.device_step import DeviceStepError, IterationLog, parse
 from pytest_disagg.records.metrics import DEVICE_STEP
 from pytest_disagg.records.summary import summarize
-from pytest_disagg.redact import redact
+from pytest_disagg.redact import redact, redact_data
 from pytest_disagg.roles.load import Loader
 from pytest_disagg.roles.points import Point
 from pytest_disagg.roles.prepare import Prepared
@@ -76,6 +77,11 @@ class Measurement:
             if policy.warmup and load.warmup:
                 with session.stage("warm-up"):
                     loader.warm_up(load)
+            if session.options.repeat > 1 and not policy.repeat:
+                self.notes.append(
+                    f"measured once, not {session.options.repeat} times: a {session.case.id.mode} deployment of engine "
+                    f"{session.case.engine} takes one load"
+                )
             for repeat in range(session.options.repeat if policy.repeat else 1):
                 self._once(loader, Position(index, position, spec, load), repeat, logs)
             if policy.repeat:
@@ -107,11 +113,15 @@ class Measurement:
         judged = judge(prepared.baseline, [record_of(session, prepared, point, gate) for point in points])
         if not gate.ok or judged.word != "regression":
             return
-        needed_s = CONFIRMATIONS * points[-1].result.duration_s + session.limits.store_s + session.limits.stop_s
+        # The loads that are still to come must keep what they were promised.
+        to_come = len(prepared.point_names) - len({point.key for point in self.points})
+        reserved_s = to_come * (session.limits.warmup_s + session.limits.measure_s)
+        needed_s = CONFIRMATIONS * points[-1].result.duration_s + reserved_s
+        needed_s += session.limits.store_s + session.limits.stop_s
         if session.left_s() < needed_s:
             self.notes.append(
-                f"{name}: a suspected regression was not measured again: that takes {needed_s:.0f} s and "
-                f"{session.left_s():.0f} s are left of the run"
+                f"{name}: a suspected regression was not measured again: with what is still to be done that may take "
+                f"{needed_s:.0f} s, and {session.left_s():.0f} s are left of the run"
             )
             return
         session.log(f"{name}: suspected regression, measuring {CONFIRMATIONS} times more")
@@ -153,14 +163,13 @@ class Measurement:
         """The load's own files: result JSON, and the block that tools of benchmark_serving parse."""
         rundir = self.session.rundir
         name = f"{point.server_index}.{point.load_index}"
-        document = to_json(point.result, point.metrics)
-        write_text(rundir.results / f"load.{name}.r{point.repeat}.json", redact(json.dumps(document)) + "\n")
+        write_text(rundir.results / f"load.{name}.r{point.repeat}.json", _text(to_json(point.result, point.metrics)))
         errors = [sample.error for sample in point.result.samples if sample.error]
-        block = render(point.metrics, errors=errors)
+        block = redact(render(point.metrics, errors=errors))
         with (rundir.path / f"trtllm-benchmark.{name}.log").open("a", encoding="utf-8") as file:
             file.write(block + "\n")
         # Standard output, not the live log: tools read this block there, people read the table.
-        print(redact(block), flush=True)
+        print(block, flush=True)
 
 
 def _summary_line(name: str, point: Point) -> str:
@@ -171,6 +180,21 @@ def _summary_line(name: str, point: Point) -> str:
     )
     figures = [f"{title}{point.metrics[metric]:.1f} {unit}" for metric, unit, title in shown if metric in point.metrics]
     return ", ".join([f"{name}: {len(point.result.samples)} requests in {point.result.duration_s:.1f} s", *figures])
+
+
+def _text(document: Mapping[str, Any]) -> str:
+    """``document`` as redacted JSON, request by request.
+
+    In one piece the millions of numbers of a long load would hold the interpreter, and with it this role's heartbeat,
+    for as long as it takes others to believe that the role is dead.
+    """
+    return (
+        "{" + ", ".join(f"{json.dumps(key)}: {_value(redact_data(value))}" for key, value in document.items()) + "}\n"
+    )
+
+
+def _value(value: object) -> str:
+    return f"[{', '.join(map(json.dumps, value))}]" if isinstance(value, list) else json.dumps(value)
 
 
 def _client_metrics(health: ClientHealth | None) -> dict[str, float]:

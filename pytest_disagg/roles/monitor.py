@@ -29,7 +29,7 @@ class Monitor:
         self._blind_since: float | None = None
 
     def start(self) -> None:
-        self._poll()
+        self._look()
         self._thread.start()
 
     def stop(self) -> None:
@@ -54,14 +54,17 @@ class Monitor:
             with self._changed:
                 if self._changed.wait_for(lambda: self._stopped, POLL_S):
                     return
-            try:
-                self._poll()
-            except (OSError, ValueError) as error:
-                # A shared file system may fail for a moment; whether that lasted too long is for the session to say.
-                self.error = error
-                self._blind_since = self._blind_since or time.monotonic()
-            else:
-                self._blind_since = None
+            self._look()
+
+    def _look(self) -> None:
+        try:
+            self._poll()
+        except (OSError, ValueError) as error:
+            # A shared file system may fail for a moment; whether that lasted too long is for the session to say.
+            self.error = error
+            self._blind_since = self._blind_since or time.monotonic()
+        else:
+            self._blind_since = None
 
     def _poll(self) -> None:
         outcome = self._watch.outcome()

@@ -32,17 +32,19 @@ class Prepared:
     baseline_words: str
 
     @classmethod
-    def of(cls, session: RoleSession, *, with_baseline: bool = True) -> Prepared:
-        """Collect it.
+    def of(cls, session: RoleSession, *, checked: bool = True) -> Prepared:
+        """Collect it. Without ``checked`` it is what a run that never got this far can still say about itself.
 
         Raises:
-            ConfigError: the baseline file is missing or broken; an hour of GPUs later would be too late to say so.
+            ConfigError: the baseline file or a dataset is missing or broken; an hour of GPUs later would be too late to
+                say so.
         """
         options = session.options
-        _check_datasets(session.case)
+        if checked:
+            _check_datasets(session.case)
         manifest = collect(session.case, run_id=options.run_id, role=session.role)
         baseline, words = None, ""
-        if with_baseline and not session.case.rehearsal:
+        if checked and not session.case.rehearsal:
             choice = choose_baseline(
                 options.baseline,
                 options.stage_name,

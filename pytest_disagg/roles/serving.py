@@ -6,8 +6,9 @@ from pathlib import Path
 
 from pytest_disagg.engines.protocol import Launch
 from pytest_disagg.errors import RunError
+from pytest_disagg.roles.causes import because
 from pytest_disagg.roles.children import ServerProcess
-from pytest_disagg.roles.session import POLL_S, RoleSession, because
+from pytest_disagg.roles.session import POLL_S, RoleSession
 from pytest_disagg.rundir.outcome import Outcome
 
 HEALTH_TIMEOUT_S = 1.0
@@ -15,7 +16,7 @@ HEALTH_TIMEOUT_S = 1.0
 
 def bring_up(session: RoleSession, name: str, launch: Launch, log: Path, env: dict[str, str]) -> str:
     """Start ``launch``, wait for its address and its health; returns ``host:port``."""
-    server = ServerProcess(name, launch, log, grace_s=session.case.timeouts.grace_s, env=env)
+    server = ServerProcess(name, launch, log, grace_s=session.limits.grace_s, env=env)
     with session.stage("launch"):
         session.start(server)
         session.log(f"{name}: pid {server.child.pid if server.child else 0}, log {log}")
@@ -61,6 +62,6 @@ def serve_until_outcome(session: RoleSession, address: str) -> None:
     if outcome.kind in ("infrastructure", "functional") and outcome.cause is not None:
         if outcome.cause.dump_stacks:
             session.dump_stacks()
-        raise because(outcome.cause, session.role)
+        raise because(outcome.cause)
     if outcome.kind in ("infrastructure", "functional"):
         raise RunError("; ".join(outcome.red), kind=outcome.kind, stage="gate", because_of="BENCHMARK")  # type: ignore[arg-type]

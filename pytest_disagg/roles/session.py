@@ -5,16 +5,18 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
+import signal
 import time
-import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 from typing import TypeVar
 
-from pytest_disagg.errors import DisaggError, Kind, RunError
+from pytest_disagg.config.case import Case
+from pytest_disagg.errors import Kind, RunError
 from pytest_disagg.process.termination import Termination
-from pytest_disagg.redact import redact
+from pytest_disagg.redact import redact, register_environ
+from pytest_disagg.roles.causes import because, error_of, unforeseen
 from pytest_disagg.roles.children import ServerProcess
 from pytest_disagg.roles.monitor import Monitor
 from pytest_disagg.roles.options import RunOptions
@@ -28,7 +30,6 @@ from pytest_disagg.version import __version__
 T = TypeVar("T")
 POLL_S = 0.1
 SETTLE_S = 2.0
-TRACEBACK_LINES = 20
 
 
 class RoleSession:
@@ -60,11 +61,14 @@ class RoleSession:
         )
         if others is None:
             others = [other for other in options.case.roles if other != role]
-        watch = Watch(self.rundir, others, heartbeat_timeout_s=options.case.timeouts.heartbeat_timeout_s)
+        watch = Watch(self.rundir, others, heartbeat_timeout_s=self.limits.heartbeat_timeout_s)
         self.monitor = Monitor(watch, options.case.digest, __version__, role)
         self._ends_at = time.monotonic() + self.limits.total_s
 
     def __enter__(self) -> RoleSession:
+        # What the file gives its servers is in no process's environment yet, and a server may print it.
+        for environ in environments(self.case):
+            register_environ(environ)
         self.rundir.make()
         self._writer.claim()
         self.log(
@@ -119,10 +123,20 @@ class RoleSession:
         self.options.hooks.stage(self.case, self.role, name, "start")
         try:
             yield
-        finally:
-            self.timeline[position] = (*self.timeline[position][:2], time.time())
-            self._writer.update(timeline=tuple(self.timeline))
-            self.options.hooks.stage(self.case, self.role, name, "end")
+        except BaseException:
+            # The stage's own failure is the cause, whatever a full disk or somebody's hook adds to it.
+            try:
+                self._end_stage(position)
+            except Exception as error:  # noqa: BLE001 - said, and less than what is raised below
+                self.log(f"at the end of stage {name}: {type(error).__name__}: {error}")
+            raise
+        self._end_stage(position)
+
+    def _end_stage(self, position: int) -> None:
+        name, began, _ = self.timeline[position]
+        self.timeline[position] = (name, began, time.time())
+        self._writer.update(timeline=tuple(self.timeline))
+        self.options.hooks.stage(self.case, self.role, name, "end")
 
     def stage_seconds(self) -> dict[str, float]:
         """Seconds spent in each stage so far."""
@@ -148,16 +162,17 @@ class RoleSession:
         """Raise when this role cannot go on: another role failed, an own process died, the run's time is over."""
         cause = self.monitor.cause
         if cause is not None:
-            raise because(cause, self.role)
+            raise because(cause)
         blind_s = self.monitor.blind_s()
-        if blind_s > self.case.timeouts.heartbeat_timeout_s:
+        if blind_s > self.limits.heartbeat_timeout_s:
             raise RunError(
                 f"cannot read the run directory for {blind_s:.0f} s: {self.monitor.error}",
                 kind="infrastructure",
                 stage=self.current_stage(),
             )
         if self._termination.reason:
-            raise RunError(self._termination.reason, kind="infrastructure", stage=self.current_stage())
+            reason, stage = self._termination.reason, self.current_stage()
+            raise RunError(reason, kind="infrastructure", stage=stage, signal=signal.SIGTERM.name)
         for server in self.servers:
             if (ended := server.ended()) is not None:
                 raise server.died(ended, self.current_stage())
@@ -262,21 +277,12 @@ class RoleSession:
             self._interrupted = isinstance(error, KeyboardInterrupt)
 
     def failure_of(self, exc: BaseException) -> Failure:
-        """What an exception means for the run; one that nobody foresaw keeps the end of its traceback."""
+        """What an exception means for the run."""
         if isinstance(exc, RunError):
             return Failure.of(self.role, exc)
         if isinstance(exc, KeyboardInterrupt):
             return Failure(self.role, "infrastructure", self.current_stage(), "interrupted (Ctrl-C)")
-        if isinstance(exc, DisaggError):
-            return Failure(self.role, "infrastructure", self.current_stage(), redact(str(exc)))
-        lines = "".join(traceback.format_exception(exc)).splitlines()[-TRACEBACK_LINES:]
-        return Failure(
-            self.role,
-            "infrastructure",
-            self.current_stage(),
-            redact(f"{type(exc).__name__}: {exc}"),
-            evidence=tuple(redact(line) for line in lines),
-        )
+        return unforeseen(self.role, self.current_stage(), exc)
 
     def _say(self, **changes: object) -> None:
         """Publish on the way out: a run directory that cannot be written by now must not hide how the role ended."""
@@ -287,11 +293,11 @@ class RoleSession:
 
     def _own(self, failure: Failure) -> Failure:
         """What this role publishes when the run ends with ``failure``, whoever's it is."""
-        return failure if failure.role == self.role else Failure.of(self.role, because(failure, self.role))
+        return failure if failure.role == self.role else Failure.of(self.role, because(failure))
 
     def _error(self, failure: Failure, exc: BaseException) -> RunError:
         """``failure`` as this role's error; what went wrong after it is told below it."""
-        error = because(failure, self.role) if failure.role != self.role else error_of(failure)
+        error = because(failure) if failure.role != self.role else error_of(failure)
         if failure is self.failed:
             error.evidence += (redact(f"then, in stage {self.stage_name}: {type(exc).__name__}: {exc}"),)
         return error
@@ -312,28 +318,10 @@ class RoleSession:
             self.log(f"cannot write the stacks: {error}")
 
 
-def because(cause: Failure, role: str) -> RunError:
-    """The error of a role that stops because of another one: same kind, same cause, one text everywhere."""
-    return RunError(
-        cause.headline(),
-        kind=cause.kind,
-        stage=cause.stage,
-        because_of=cause.because_of or cause.role,
-        exit_code=cause.exit_code,
-        signal=cause.signal,
-        evidence=cause.evidence,
-    )
-
-
-def error_of(failure: Failure) -> RunError:
-    """A failure of this process as the error that it was, or should have been."""
-    return RunError(
-        failure.message,
-        kind=failure.kind,
-        stage=failure.stage,
-        because_of=failure.because_of,
-        exit_code=failure.exit_code,
-        signal=failure.signal,
-        evidence=failure.evidence,
-        dump_stacks=failure.dump_stacks,
-    )
+def environments(case: Case) -> Iterator[Mapping[str, str]]:
+    """Every environment that a case file gives to a process."""
+    yield case.coordinator_env
+    for spec in case.servers:
+        yield spec.env
+        yield from (load.env for load in spec.clients)
+    yield from (load.env for load in case.clients)

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import psutil
 
+from pytest_disagg.redact import redact
+
 PY_SPY_TIMEOUT_S = 5.0
 
 
@@ -34,7 +36,7 @@ def _tree(pid: int) -> list[psutil.Process]:
 
 def _name(process: psutil.Process) -> str:
     try:
-        return f"{' '.join(process.cmdline()[:4])} ({process.status()}, {process.num_threads()} threads)"
+        return f"{redact(' '.join(process.cmdline()[:4]))} ({process.status()}, {process.num_threads()} threads)"
     except psutil.Error as error:
         return f"gone: {error}"
 
@@ -59,4 +61,4 @@ def _py_spy(pid: int) -> str:
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         return f"py-spy: {error}"
-    return done.stdout or f"py-spy: {done.stderr.strip()}"
+    return redact(done.stdout or f"py-spy: {done.stderr.strip()}")

@@ -76,6 +76,8 @@ class Watchdog:
             if self.silent_s() < self._stall_s / 2:
                 continue
             for url in self._urls():
+                if self._done.is_set():
+                    return
                 counter = self._engine.progress(url, ASK_TIMEOUT_S)
                 if counter is None:
                     continue

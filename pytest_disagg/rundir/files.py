@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from pytest_disagg.redact import redact
+from pytest_disagg.redact import redact, redact_data
 
 
 def write_text(path: Path, text: str, *, mode: int = 0o644) -> None:
@@ -32,7 +32,8 @@ def create_text(path: Path, text: str) -> bool:
 
 def to_json(value: Any) -> str:
     """JSON as it is written into a run directory: sorted, redacted."""
-    return redact(json.dumps(value, indent=1, sort_keys=True, default=str)) + "\n"
+    # Redacted before it is JSON: quotes within a masked text would else end the string that holds it.
+    return json.dumps(redact_data(value), indent=1, sort_keys=True) + "\n"
 
 
 def read_json(path: Path) -> dict[str, Any] | None:

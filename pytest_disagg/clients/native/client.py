@@ -50,15 +50,14 @@ class NativeClient:
         """Run one load; see :meth:`pytest_disagg.clients.protocol.LoadClient.measure`.
 
         Both callbacks run in a helper thread; a last ``on_progress`` comes from the caller's thread when the load is
-        over. Random prompts depend on the seed, the repeat, the concurrency and the number of requests, lengths on the
-        seed alone: a repeat is the same work that no prefix cache has seen.
+        over. Random prompts depend on the seed, the repeat, the concurrency, the number of requests and the lengths,
+        lengths on the seed alone: a repeat is the same work that no prefix cache has seen.
 
         Raises:
             ConfigError: the point cannot be sent at all (dataset file, lengths, counts).
             UsageError: ``url`` is no http or https URL.
             RunError: ``should_stop`` gave a reason, ``timeout_s`` passed, or there was no connection (functional); the
-            limit
-                of open files is too low (infrastructure).
+                limit of open files is too low (infrastructure).
         """
         from pytest_disagg.clients.native import session
 

@@ -45,7 +45,8 @@ def measure(
     prefer_uvloop: bool,
 ) -> LoadResult:
     """One load; see :meth:`NativeClient.measure`."""
-    session = _Session(url, point, f"{repeat}/{point.concurrency}/{point.num_prompts}", warm=True)
+    variant = f"{repeat}/{point.concurrency}/{point.num_prompts}/{point.isl}/{point.osl}"
+    session = _Session(url, point, variant, warm=True)
     with watching(session.progress, on_progress, should_stop, session.stop):
         samples, health = eventloop.run(session.main, prefer_uvloop=prefer_uvloop)
     if on_progress is not None:

@@ -52,6 +52,23 @@ def test_what_goes_into_a_run_directory_is_redacted() -> None:
     assert "hunter22" not in to_json({"env": {"DB_PASSWORD": "hunter22"}})
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        'MY_TOKEN=hunter22 A="x y"',
+        'A="x y" DB_PASSWORD="hunter22 b"',
+        'AUTHORIZATION="Bearer hunter22"',
+        '{"token": "hunter22"}',
+    ],
+)
+def test_a_secret_within_quotes_leaves_json_that_can_be_read(tmp_path: Path, text: str) -> None:
+    write_text(tmp_path / "a.json", to_json({"env": text, "next": 1}))
+    found = read_json(tmp_path / "a.json")
+    assert found is not None
+    assert "hunter22" not in found["env"]
+    assert found["next"] == 1
+
+
 def test_a_tail_is_the_end_of_a_log(tmp_path: Path) -> None:
     (tmp_path / "log").write_text("".join(f"line {i}\n" for i in range(100)))
     assert tail_lines(tmp_path / "log", 2) == ["line 98", "line 99"]
