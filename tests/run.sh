@@ -6,4 +6,6 @@ python=${PYTHON:-python3}
 [ -x .venv/bin/python ] || "$python" -m venv .venv
 .venv/bin/python -m pip install --quiet --disable-pip-version-check -e '.[test]'
 # Fast ones first: a broken unit is known before any process is started.
-exec .venv/bin/python -m pytest --durations=10 tests/unit tests/pytester tests/local tests/faults "$@"
+.venv/bin/python -m pytest --durations=5 tests/unit tests/pytester tests/local "$@"
+# These wait for broken runs to end, so two at a time; none of them measures anything.
+.venv/bin/python -m pytest --durations=5 -n 2 tests/faults "$@"
