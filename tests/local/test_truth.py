@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 
@@ -19,7 +20,8 @@ REQUESTS = 32
 
 def play(case_id: str, work_dir: Path) -> Path:
     """Run one case with truth logs; its run directory."""
-    environ = {name: value for name, value in os.environ.items() if not name.startswith(("DISAGG_", "SLURM_", "PYTEST_"))}
+    dropped = ("DISAGG_", "SLURM_", "PYTEST_")
+    environ = {name: value for name, value in os.environ.items() if not name.startswith(dropped)}
     done = subprocess.run(
         [
             *(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"),
@@ -47,7 +49,7 @@ def truth_ms(path: Path) -> tuple[float, float]:
         by_request.setdefault(entry["request_id"], []).append(entry)
     last = sorted(by_request.values(), key=lambda chunks: chunks[0]["received_s"])[-REQUESTS:]
     ttft = [chunks[0]["monotonic_s"] - chunks[0]["received_s"] for chunks in last]
-    gaps = [b["monotonic_s"] - a["monotonic_s"] for chunks in last for a, b in zip(chunks, chunks[1:], strict=False)]
+    gaps = [b["monotonic_s"] - a["monotonic_s"] for chunks in last for a, b in pairwise(chunks)]
     return 1000 * median(ttft), 1000 * median(gaps)
 
 
