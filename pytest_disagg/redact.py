@@ -335,6 +335,8 @@ def redact_data(data: object) -> object:
     A secret key's value becomes ``***`` whatever its type, strings pass :func:`redact`, and what JSON does not know
     (paths, dates) becomes its text.
     """
+    if data is None or isinstance(data, (float, int)):  # first: a load's result has millions of them
+        return data
     if isinstance(data, Mapping):
         return {
             str(key): MASK if value not in (None, "") and secret_name(str(key)) else redact_data(value)
@@ -342,6 +344,4 @@ def redact_data(data: object) -> object:
         }
     if isinstance(data, (list, tuple, set, frozenset)):
         return [redact_data(item) for item in data]
-    if data is None or isinstance(data, (bool, int, float)):
-        return data
     return redact(str(data))

@@ -30,6 +30,7 @@ def run(options: argparse.Namespace) -> int:
     from pytest_disagg.clients.choice import client_name
     from pytest_disagg.engines import registry as engines
     from pytest_disagg.errors import UsageError
+    from pytest_disagg.redact import redact
     from pytest_disagg.roles.bench import run_bench
     from pytest_disagg.roles.options import RunOptions, baseline_dirs
     from pytest_disagg.rundir.runid import new_run_id, run_id_of
@@ -39,6 +40,12 @@ def run(options: argparse.Namespace) -> int:
     if options.repeat < 1:
         raise UsageError(f"--repeat: found {options.repeat}, expected 1 or more")
     case = one_case(options.target, options, os.environ)
+    if case.id.runtime == "alone" and len(case.servers) > 1:
+        names = ", ".join(spec.name for spec in case.servers)
+        raise UsageError(
+            f"{case.id.text}: found {len(case.servers)} servers ({names}) for one --url, expected one; give the test id "
+            f"of one: {case.id.text}-{case.servers[0].name}"
+        )
     name = client_name(case, options.client)
     client = clients.get(name)
     if reason := client.unavailable():
@@ -59,7 +66,7 @@ def run(options: argparse.Namespace) -> int:
         options.url.rstrip("/"),
     )
     for line in (*outcome.red, *outcome.lines, f"verdict: {outcome.verdict}", f"records: {outcome.records or 'none'}"):
-        print(line)
+        print(redact(line))
     return outcome_code(outcome)
 
 

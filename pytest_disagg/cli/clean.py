@@ -17,7 +17,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser("clean", help="remove old run directories")
     add_work_dir(parser)
     parser.add_argument("--keep", type=_count, metavar="N", help="keep the newest N runs")
-    parser.add_argument("--older-than", type=_seconds, metavar="D", help="remove only what is older: 90m, 12h, 7d, 2w")
+    parser.add_argument(
+        "--older-than",
+        type=_seconds,
+        metavar="D",
+        help="remove only what is older: 90m, 12h, 7d, 2w (a bare number: days)",
+    )
     parser.add_argument("--dry-run", action="store_true", help="say what would go, remove nothing")
     parser.set_defaults(func=run)
 
@@ -58,7 +63,7 @@ def _count(text: str) -> int:
 
 
 def _seconds(text: str) -> float:
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhdw])", text)
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhdw]?)", text)
     if found is None:
         raise argparse.ArgumentTypeError(f"found {text!r}, expected a number and one of s, m, h, d, w: 12h")
-    return float(found[1]) * UNITS_S[found[2]]
+    return float(found[1]) * UNITS_S[found[2] or "d"]

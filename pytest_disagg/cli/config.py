@@ -39,12 +39,14 @@ def run_check(options: argparse.Namespace) -> int:
     from pytest_disagg.config.resolve import Settings, offered_cases
     from pytest_disagg.errors import ConfigError
     from pytest_disagg.topology.deadlines import deadlines
+    from pytest_disagg.topology.placement import place
 
     code = 0
     for file in options.file:
         try:
             cases = offered_cases(Path(file), settings=Settings(sets=tuple(options.set)), environ=os.environ)
             for case in cases:
+                place(case)
                 deadlines(case)
         except ConfigError as error:
             print(error, file=sys.stderr)

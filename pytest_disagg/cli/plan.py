@@ -60,10 +60,10 @@ def _plans(target: str, options: argparse.Namespace) -> list[dict[str, Any]]:
 
     environ = os.environ
     cases = load_cases(target, dirs=search_dirs(options, environ), settings=settings(options, environ), environ=environ)
-    return [plan for case in cases for plan in _plans_of(case, with_commands=options.commands)]
+    return [plan for case in cases for plan in plans_of(case, with_commands=options.commands)]
 
 
-def _plans_of(case: Case, *, with_commands: bool) -> list[dict[str, Any]]:
+def plans_of(case: Case, *, with_commands: bool) -> list[dict[str, Any]]:
     """The layouts of one case with its limits, notes and, on request, commands."""
     from pytest_disagg.cli.plan_commands import commands
     from pytest_disagg.errors import UsageError

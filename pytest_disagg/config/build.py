@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pytest_disagg.config.case import CaseId, LoadSpec, ServerKind, ServerSpec
+from pytest_disagg.config.case import CaseId, LoadSpec, Mode, ServerKind, ServerSpec
 from pytest_disagg.config.env import join_env, parse_env
 from pytest_disagg.config.names import load_name, server_name
 from pytest_disagg.config.overrides import unshared
@@ -26,7 +26,7 @@ from pytest_disagg.config.placeholders import is_placeholder
 from pytest_disagg.config.schema import AggrFile, AggrServer, Benchmark, ClientBlock, DisaggFile, ServerBlock
 from pytest_disagg.errors import Problem
 
-NO_CONTEXT = "gen_only_no_context"
+NO_CONTEXT: Mode = "gen_only_no_context"
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,22 @@ def drops_ctx(case_id: CaseId, benchmark: Benchmark) -> bool:
     if case_id.legacy:
         return "gen_only" in benchmark.mode
     return case_id.mode == NO_CONTEXT or (case_id.mode == "gen_only" and NO_CONTEXT in benchmark.mode)
+
+
+def declines(file: DisaggFile, case_id: CaseId) -> bool:
+    """Whether the file says that it is not meant for the case: it has neither the servers of a kind nor their block.
+
+    A file without ``cases:`` is offered in every mode that there is, and some are of servers of one kind alone. A count
+    of 0 beside a block is a contradiction instead, unless ``benchmark.mode`` explains why there are no CTX servers.
+    """
+    workers, hardware = file.worker_config, file.hardware
+    no_ctx = hardware.num_ctx_servers == 0 and (workers.ctx is None or NO_CONTEXT in file.benchmark.mode)
+    no_gen = hardware.num_gen_servers == 0 and workers.gen is None
+    if file.cases is not None or (no_ctx and no_gen):
+        return False
+    if case_id.mode == "ctx_only":
+        return no_ctx and workers.ctx is None
+    return no_gen or (no_ctx and not drops_ctx(case_id, file.benchmark))
 
 
 def disagg_problems(file: DisaggFile, case_id: CaseId) -> list[Problem]:

@@ -31,6 +31,16 @@ def _must(expected: str, check: Callable[[Any], bool]) -> BeforeValidator:
     return BeforeValidator(validate)
 
 
+_MAX_INT = 2**31 - 1
+"""No count, size or token number comes near; a larger one is a slip, and places or loads nothing."""
+
+
+def _bounded(value: Any) -> Any:
+    if _is_int(value) and value > _MAX_INT:
+        raise unexpected(f"a whole number of at most {_MAX_INT}")
+    return value
+
+
 def _is_int(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
@@ -39,8 +49,10 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
-Count = Annotated[int, Field(ge=1), _must("a whole number of at least 1", lambda v: _is_int(v) and v >= 1)]
-Natural = Annotated[int, Field(ge=0), _must("a whole number, 0 or more", lambda v: _is_int(v) and v >= 0)]
+_Bounded = BeforeValidator(_bounded)
+Count = Annotated[int, Field(ge=1), _must("a whole number of at least 1", lambda v: _is_int(v) and v >= 1), _Bounded]
+Integer = Annotated[int, _must("a whole number", _is_int), _Bounded]
+Natural = Annotated[int, Field(ge=0), _must("a whole number, 0 or more", lambda v: _is_int(v) and v >= 0), _Bounded]
 Rate = Annotated[float, Field(gt=0), _must("a number greater than 0", lambda v: _is_number(v) and v > 0)]
 Share = Annotated[float, Field(ge=0, le=1), _must("a number from 0 to 1", lambda v: _is_number(v) and 0 <= v <= 1)]
 Flag = Annotated[bool, _must("true or false", lambda v: isinstance(v, bool))]
@@ -94,9 +106,9 @@ def _concurrencies(value: Any) -> tuple[int, ...]:
     items = items if isinstance(items, (list, tuple)) else [items]
     numbers: list[int] = []
     for item in items:
-        digits = isinstance(item, str) and item.isascii() and item.isdigit()
+        digits = isinstance(item, str) and item.isascii() and item.isdigit() and len(item) <= len(str(_MAX_INT))
         number = int(item) if digits or _is_int(item) else 0
-        if number < 1:
+        if not 1 <= number <= _MAX_INT:
             raise unexpected(_CONCURRENCIES, shown(value))
         if number in numbers:
             raise unexpected("each concurrency once", f"{number} twice in {shown(value)}")

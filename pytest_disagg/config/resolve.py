@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_disagg.config import build, ids, placeholders, rehearsal, yaml
-from pytest_disagg.config.case import Case, CaseId, LoadSpec, ServerSpec
+from pytest_disagg.config.case import Case, CaseId, LoadSpec, Mode, Prefix, ServerSpec
 from pytest_disagg.config.digest import digest
 from pytest_disagg.config.listing import BROKEN, ids_of
 from pytest_disagg.config.lookup import ConfigFiles, search_dirs
@@ -66,7 +66,8 @@ def load_cases(
 ) -> list[Case]:
     """Resolve a test id, or the cases that a file (by path or by name) is looked at by.
 
-    Those are: what a file's ``cases:`` lists; else the e2e case of a disaggregated file. Of an aggregated file each
+    Those are: what a file's ``cases:`` lists; else the e2e case of a disaggregated file, or the gen_only_no_context or
+    ctx_only case of one that is of such servers alone (or whose ``benchmark.mode`` says so). Of an aggregated file each
     server is a case of its own. Errors as :func:`load_case`.
     """
     settings, environ = settings or Settings(), os.environ if environ is None else environ
@@ -81,7 +82,7 @@ def load_cases(
 def offered_cases(
     path: Path, *, settings: Settings | None = None, environ: Mapping[str, str] | None = None
 ) -> list[Case]:
-    """Every case that a file offers in a listing.
+    """Every case that a file offers in a listing and has the servers for (see :func:`build.declines`).
 
     Raises:
         ConfigError: all problems of the file; where it has none, those of all its cases, each once.
@@ -94,7 +95,9 @@ def offered_cases(
         try:
             if listed.problem is not None:
                 raise ConfigError([listed.problem])
-            cases.append(source.case(ids.parse(listed.id, only)))
+            case_id = ids.parse(listed.id, only)
+            if not source.declines(case_id):
+                cases.append(source.case(case_id))
         except ConfigError as error:
             problems += [problem for problem in error.problems if problem not in problems]
     if problems:
@@ -129,12 +132,26 @@ class _Source:
     def shown_ids(self) -> list[str]:
         stem = self.document.path.stem
         if isinstance(self.file, DisaggFile):
-            return [f"{name}-{stem}" for name in self.file.cases or ["disagg-e2e"]]
+            return [f"{name}-{stem}" for name in self.file.cases or [self._shown_case(self.file)]]
         names = server_names(self.data)
         prefixes = self.file.cases or ["aggr"]
         return [
             f"{prefix}-{stem}-{name}" if len(names) > 1 else f"{prefix}-{stem}" for prefix in prefixes for name in names
         ]
+
+    def _shown_case(self, file: DisaggFile) -> str:
+        modes: list[tuple[Prefix, Mode]] = [("disagg", "e2e"), ("disagg", build.NO_CONTEXT), ("aggr", "ctx_only")]
+        if build.NO_CONTEXT in file.benchmark.mode:
+            modes = modes[1:]
+        stem = self.document.path.stem
+        for prefix, mode in modes:
+            if not build.declines(file, CaseId("", prefix, mode, None, stem)):
+                return f"{prefix}-{mode}"
+        return "disagg-e2e"
+
+    def declines(self, case_id: CaseId) -> bool:
+        """Whether the file is not meant for that case."""
+        return isinstance(self.file, DisaggFile) and build.declines(self.file, case_id)
 
     def case(self, case_id: CaseId) -> Case:
         file = self.file
@@ -160,6 +177,8 @@ class _Source:
         notes: list[str] = []
         if rehearsed:
             servers, loads, notes = self._rehearse(servers, loads)
+        elif any(load.accuracy for load in (*loads, *(client for spec in servers for client in spec.clients))):
+            notes.append("accuracy tests are not run by this version; nothing here says whether the answers are right")
         job_time_s: float | None = file.slurm.job_time
         return Case(
             id=case_id,

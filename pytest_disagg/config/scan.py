@@ -6,6 +6,7 @@ over the bytes can tell; where they cannot be sure (flow style, anchors, unusual
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -19,7 +20,7 @@ from pytest_disagg.config.text import did_you_mean, one_of, shown
 from pytest_disagg.errors import ConfigError, Problem
 
 # Each begins with a line break, which the search jumps to: several times faster than ^. Hence b"\n" + text below.
-_KEYS = re.compile(rb"\n(worker_config|server_configs|cases|clusters)[ \t]*:(?=[ \t\r\n]|$)")
+_KEYS = re.compile(rb"\n[\"']?([A-Za-z_][\w\-]*)[\"']?[ \t]*:(?=[ \t\r\n]|$)")
 _INLINE_CASES = re.compile(rb"\ncases[ \t]*:[ \t]*\[([\w\-, \t]*)\][ \t]*(?:#.*)?\r?$", re.MULTILINE)
 _SERVERS = re.compile(rb"\nserver_configs[ \t]*:[ \t]*(?:#.*)?\r?(?=\n)")
 _NEXT_KEY = re.compile(rb"\n[^ \t\r\n#\-]")
@@ -67,9 +68,12 @@ def scan(path: Path) -> Scan:
 
 
 def _scan(text: bytes, path: Path) -> Scan:
-    keys = set(_KEYS.findall(b"\n" + text))
+    text = text.removeprefix(codecs.BOM_UTF8)
+    listed_keys = _KEYS.findall(b"\n" + text)
+    keys = set(listed_keys)
     data: Mapping[str, Any] | None = None
-    if not keys & {b"worker_config", b"server_configs"}:
+    # A key that comes twice: of one document, which is an error, or of two.
+    if len(keys) < len(listed_keys) or not keys & {b"worker_config", b"server_configs"}:
         data = yaml.parse(text, path).data
         keys = {str(key).encode() for key in data}
     disagg, aggr = b"worker_config" in keys, b"server_configs" in keys

@@ -18,6 +18,7 @@ from pytest_disagg.config.fields import (
     Count,
     EnvText,
     Flag,
+    Integer,
     JobTime,
     Map,
     Name,
@@ -148,7 +149,7 @@ class ServerBlock(BaseModel):
     tensor_parallel_size: Count | None = None
     pipeline_parallel_size: Count | None = None
     context_parallel_size: Count | None = None
-    moe_expert_parallel_size: Count | None = None
+    moe_expert_parallel_size: Integer | None = None
     world_size: Natural | None = None
     max_batch_size: Count | None = None
     max_num_tokens: Count | None = None

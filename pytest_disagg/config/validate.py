@@ -56,7 +56,7 @@ def validate(
     content = document.data if data is None else data
     kind = _kind(document, content)
     model: type[DisaggFile | AggrFile] = DisaggFile if kind == "disagg" else AggrFile
-    report = _Report(document, changed or {})
+    report = Report(document, changed or {})
     slips = list(_slips(model, content, ()))
     meant = {(*key, right) for key, _, right in slips}
     parsed: DisaggFile | AggrFile | None = None
@@ -66,7 +66,7 @@ def validate(
         for detail in error.errors(include_url=False):
             # A misspelt key is unknown and the right one missing: one problem, not two.
             if detail["type"] != "missing" or detail["loc"] not in meant:
-                report.add(*_explain(detail, model))
+                report.add(*explain(detail, model))
     for key, word, right in slips:
         report.add((*key, word), f"the unknown key {word!r}", "a known key", f"did you mean {right!r}?")
     for key in changed or ():
@@ -83,17 +83,22 @@ def validate(
     return parsed
 
 
-class _Report:
-    def __init__(self, document: Document, changed: Mapping[Key, str]) -> None:
+class Report:
+    """Collects the problems of one document (None: of values that no file holds). ``changed``: which option set a key."""
+
+    def __init__(self, document: Document | None, changed: Mapping[Key, str]) -> None:
         self._document = document
         self._changed = changed
         self.problems: list[Problem] = []
 
     def add(self, key: Key, found: str, expected: str, hint: str = "") -> None:
         option = next((text for prefix, text in self._changed.items() if key[: len(prefix)] == prefix), None)
-        line = self._document.line(key) if option is None else None
+        path, line = None, None
+        if self._document is not None:
+            path = self._document.path
+            line = self._document.line(key) if option is None else None
         hints = "; ".join(part for part in (hint, f"set by {option}" if option else "") if part)
-        problem = Problem(self._document.path, line, dotted(key), found, expected, hints)
+        problem = Problem(path, line, dotted(key), found, expected, hints)
         if problem not in self.problems:
             self.problems.append(problem)
 
@@ -109,7 +114,8 @@ def _kind(document: Document, content: Mapping[str, Any]) -> Kind:
     raise ConfigError([Problem(document.path, line, "", found, "one of them at the top level", hint)])
 
 
-def _explain(detail: ErrorDetails, model: type[BaseModel]) -> tuple[Key, str, str, str]:
+def explain(detail: ErrorDetails, model: type[BaseModel]) -> tuple[Key, str, str, str]:
+    """One of pydantic's errors as key, what was found, what was expected, hint."""
     key: Key = detail["loc"]
     kind, value, context = detail["type"], detail["input"], detail.get("ctx", {})
     if kind == "missing":

@@ -109,6 +109,7 @@ def read(path: Path) -> bytes:
 def parse(text: bytes, path: Path) -> Document:
     """Parse what was read from ``path``; errors as :func:`load`."""
     loader: Any = None
+    root: yaml.Node | None = None
     try:
         loader = Loader(text)
         root = loader.get_single_node()
@@ -118,7 +119,7 @@ def parse(text: bytes, path: Path) -> Document:
                 raise ConfigError(problems)
         data = loader.construct_document(root) if root is not None else None
     except SyntaxErrors as error:
-        raise ConfigError([_syntax_problem(error, path, text)]) from error
+        raise ConfigError([_bad_scalar(root, path) or _syntax_problem(error, path, text)]) from error
     finally:
         if loader is not None:
             loader.dispose()
@@ -163,12 +164,50 @@ def _syntax_problem(error: Exception, path: Path, text: bytes) -> Problem:
     if not isinstance(error, yaml.MarkedYAMLError):
         return Problem(path, None, "", str(error), "valid YAML")
     mark = error.problem_mark or error.context_mark
-    words = ": ".join(part for part in (error.context, error.problem) if part)
+    # No colon between them: "the next token: found ..." would be redacted as a token's value.
+    words = ", ".join(part for part in (error.context, error.problem) if part)
     if error.context_mark is not None and mark is not None and error.context_mark.line != mark.line:
         words += f" (begun on line {error.context_mark.line + 1})"
     # What never ends is noticed behind the last line, where nobody can look.
     line = min(mark.line, max(0, len(text.splitlines()) - 1)) + 1 if mark else None
-    return Problem(path, line, "", words, "valid YAML")
+    hint = "indent with spaces" if mark and text[_offset(text, mark) :][:1] == b"\t" else ""
+    return Problem(path, line, "", words, "valid YAML", hint)
+
+
+def _offset(text: bytes, mark: yaml.Mark) -> int:
+    """Where in the bytes a mark lies, for marks behind nothing but ASCII on their line."""
+    start = 0
+    for _ in range(mark.line):
+        start = text.find(b"\n", start) + 1
+    return start + mark.column
+
+
+def _bad_scalar(root: yaml.Node | None, path: Path) -> Problem | None:
+    """The scalar that looks like a date or a number and is none: PyYAML's own error does not say which one it is."""
+    for key, node in _scalars(root, ()):
+        builder = yaml.SafeLoader("")
+        try:
+            builder.construct_object(node)
+        except ValueError:
+            line = node.start_mark.line + 1
+            return Problem(path, line, dotted(key), shown(node.value), "a number or a date, or text in quotes")
+        except yaml.YAMLError:
+            continue  # an unknown tag has its mark
+        finally:
+            builder.dispose()
+    return None
+
+
+def _scalars(node: yaml.Node | None, key: Key) -> Iterator[tuple[Key, yaml.ScalarNode]]:
+    if isinstance(node, yaml.ScalarNode):
+        yield key, node
+    elif isinstance(node, yaml.MappingNode):
+        for name, value in node.value:
+            yield from _scalars(name, key)
+            yield from _scalars(value, (*key, str(name.value)))
+    elif isinstance(node, yaml.SequenceNode):
+        for index, item in enumerate(node.value):
+            yield from _scalars(item, (*key, index))
 
 
 def _child(node: yaml.Node, part: str | int) -> tuple[int, yaml.Node] | None:

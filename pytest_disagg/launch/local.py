@@ -156,6 +156,9 @@ class LocalRun:
                 outcome, verdict="failed", kind=late.kind, cause=late, red=(late.headline(), *outcome.red)
             )
         cause = overdue or cause_of(watch.failures()) or _silent(watch)
+        if self.termination.reason and (cause.signal == "SIGTERM" or cause.role not in watch.states):
+            # It had no time to say why it stopped; this launcher stopped it because it was told to.
+            cause = Failure("BENCHMARK", "infrastructure", _stage(watch, "BENCHMARK"), self.termination.reason)
         return Outcome(
             run_id=self.run_id,
             case=self.case_id,

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
@@ -40,11 +42,20 @@ class Played:
     """One test's part of a run. ``problem`` is why it fails before anything starts, ``kind`` of which kind that is."""
 
     request: pytest.FixtureRequest
-    case_id: str
+    listed: Listed
     case: Case | None = None
     role: str | None = None
     problem: str | None = None
     kind: str = CONFIG
+
+    @property
+    def case_id(self) -> str:
+        return self.listed.id
+
+    def skip(self, reason: str) -> NoReturn:
+        """Skip the test; it has its properties all the same."""
+        add_properties(self.request.node, {**self._identity(), "verdict": "skipped", "kind": ""})
+        pytest.skip(redact(reason))
 
     def play(self) -> str | None:
         """Play it; the failure's text when it is red. Either way the test gets its properties."""
@@ -75,10 +86,8 @@ class Played:
         found: dict[str, object] = {"case": self.case_id, "run_id": run_id_of(os.environ) or ""}
         if self.role is not None:
             found["role"] = self.role
-        if self.case is not None:
-            sha = git_state(self.case.path.parent).get("sha", "")
-            found |= {"config_digest": self.case.digest, "git_sha": sha, "engine": self.case.engine}
-        return found
+        digest, engine = (self.case.digest, self.case.engine) if self.case is not None else ("", "")
+        return found | {"config_digest": digest, "git_sha": _git_sha(self.listed.path.parent), "engine": engine}
 
     def _run(self, case: Case) -> Outcome | None:
         if self.role in ("BENCHMARK", None) and case.id.runtime == "alone":
@@ -134,26 +143,31 @@ def prepare(request: pytest.FixtureRequest, listed: Listed) -> Played:
     config = request.config
     values = resolved(config)
     role = os.environ.get(ROLE_VARIABLE) or None
-    played = Played(request, listed.id, role=role)
+    played = Played(request, listed, role=role)
     if listed.problem is not None:
         played.problem = str(listed.problem)
         return played
     _register(config)
     try:
         case = load_case(listed.id, path=listed.path, dirs=values.search, settings=settings(values), environ=os.environ)
-        _check_role(request, case, role)
+        played.case = case
+        _check_role(played, case)
         reason = _unrunnable(config, case, values, role)
     except (ConfigError, UsageError) as error:
         played.problem = str(error)
         return played
     if reason and role is None:
-        pytest.skip(redact(reason))
+        played.skip(reason)
     if reason:
         failure = Failure(role or "", "infrastructure", "plan", f"cannot run here: {reason}")
         played.problem, played.kind = failure.headline(), failure.kind
-        return played
-    played.case = case
     return played
+
+
+@cache
+def _git_sha(directory: Path) -> str:
+    """The commit that case files of that directory are of, empty where none is; asked for once a session."""
+    return str(git_state(directory).get("sha", ""))
 
 
 def settings(values: Resolved) -> Settings:
@@ -196,12 +210,13 @@ def _register(config: pytest.Config) -> None:
             clients.register(name, factory)
 
 
-def _check_role(request: pytest.FixtureRequest, case: Case, role: str | None) -> None:
+def _check_role(played: Played, case: Case) -> None:
     """Refuse what no run can mean.
 
     Raises:
         UsageError: an unknown role, an index the case does not have, several tasks without a role.
     """
+    request, role = played.request, played.role
     tasks = os.environ.get("SLURM_STEP_NUM_TASKS") or os.environ.get("SLURM_NTASKS") or "1"
     if role is None:
         rank = os.environ.get("SLURM_PROCID", "0")
@@ -224,7 +239,7 @@ def _check_role(request: pytest.FixtureRequest, case: Case, role: str | None) ->
         count = case.num_gen if kind == "GEN" else case.num_ctx
         text = f"{ROLE_VARIABLE}={role}: case {case.id.text} has {count} {kind} servers"
         if request.config.getoption("keyword") and _selected(request) > 1:
-            pytest.skip(f"{text}, and -k selected several cases")
+            played.skip(f"{text}, and -k selected several cases")
         raise UsageError(f"{text}; expected one of {', '.join(case.roles)}")
     raise UsageError(f"{ROLE_VARIABLE}: found {role!r}, expected one of {', '.join(case.roles)}, or unset")
 
@@ -246,10 +261,18 @@ def _unrunnable(config: pytest.Config, case: Case, values: Resolved, role: str |
     engine = engines.get(case.engine)
     return (
         engine.unavailable(case)
+        or _only_accuracy(case)
         or _client_unavailable(case, values)
         or _hardware(case, role)
         or config.hook.pytest_disagg_skip(case=case)
     )
+
+
+def _only_accuracy(case: Case) -> str | None:
+    loads = (*case.clients, *(load for spec in case.servers for load in spec.clients))
+    if any(load.only_run_accuracy for load in loads):
+        return "only_run_accuracy: accuracy tests are not run by this version"
+    return None
 
 
 def _client_unavailable(case: Case, values: Resolved) -> str | None:

@@ -22,6 +22,11 @@ class RecordPoint:
     records: tuple[Record, ...]
 
     @property
+    def test_case_name(self) -> str:
+        """``s_test_case_name``: the load's name in TensorRT-LLM's records."""
+        return str(self.first.get("s_test_case_name", ""))
+
+    @property
     def first(self) -> Record:
         return self.records[0]
 
@@ -53,13 +58,18 @@ _LABELS: tuple[Callable[[str, str, int], str], ...] = (
 )
 
 
+def case_of(record: Mapping[str, Value]) -> str:
+    """The test id; of TensorRT-LLM's own records ``s_test_list`` or, without that, the name of the test case."""
+    return str(record.get("s_case_id") or record.get("s_test_list") or record.get("s_test_case_name") or "")
+
+
 def group(records: Sequence[Mapping[str, Value]]) -> list[RecordPoint]:
-    """The points of these records, in the order in which they first occur. Records without a case id are left out."""
+    """The points of these records, in the order in which they first occur. Records without a case are left out."""
     groups: dict[tuple[str, str, str, int], list[Record]] = {}
     for record in records:
         concurrency = record.get("l_concurrency", 0)
         key = (
-            str(record.get("s_case_id", "")),
+            case_of(record),
             str(record.get("s_server_name", "")),
             str(record.get("s_client_name", "")),
             concurrency if isinstance(concurrency, int) else 0,

@@ -121,7 +121,7 @@ def summarize(
     decoded = [sample.decoded_per_iter for sample in done if sample.decoded_per_iter]
     if decoded:
         summary["al"] = math.fsum(decoded) / len(decoded)
-    if slo_ms and duration_s > 0 and samples:
+    if slo_ms and duration_s > 0 and samples and _measurable(done, slo_ms):
         good = _good_requests(done, slo_ms)
         summary["goodput"] = good / duration_s
         summary["goodput_ratio"] = good / len(samples)
@@ -161,6 +161,12 @@ def _latencies(done: Sequence[RequestSample]) -> dict[str, float]:
     for name in LATENCIES:
         summary.update(distribution(name, values[name]))
     return summary
+
+
+def _measurable(done: Sequence[RequestSample], slo_ms: Mapping[str, float]) -> bool:
+    """False where a limit is on what none of the requests has: TTFT and TPOT of answers that were not streamed."""
+    streamed = any(name.removesuffix("_ms") in ("ttft", "tpot") for name in slo_ms)
+    return not (streamed and done and all(sample.output_tokens and not sample.chunk_s for sample in done))
 
 
 def _good_requests(done: Sequence[RequestSample], slo_ms: Mapping[str, float]) -> int:

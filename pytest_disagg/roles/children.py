@@ -9,6 +9,7 @@ from pathlib import Path
 from pytest_disagg.engines.protocol import Launch
 from pytest_disagg.errors import DisaggError, RunError
 from pytest_disagg.process.child import Child, Exit
+from pytest_disagg.roles.loglines import last_lines
 from pytest_disagg.rundir.files import tail_lines, write_text
 
 LAST_LINES = 20
@@ -67,7 +68,7 @@ class ServerProcess:
             stage=stage,
             exit_code=ended.exit_code,
             signal=ended.signal,
-            evidence=[f"last {LAST_LINES} lines of {self.log.name}:", *self.tail()],
+            evidence=last_lines(self.log, LAST_LINES),
         )
 
     def tail(self) -> list[str]:

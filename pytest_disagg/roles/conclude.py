@@ -70,7 +70,7 @@ def conclude(measurement: Measurement, failure: Failure | None) -> Outcome:
         kind=kind,
         cause=failure or _requests_failed(session, gate),
         red=tuple(red),
-        lines=(*measurement.notes, *_lines(session, prepared, judged)),
+        lines=(*measurement.notes, *_client_notes(loads), *_lines(session, prepared, judged)),
         metrics={load.name: load.metrics() for load in loads},
         words=words,
         properties=prepared.properties(session),
@@ -159,6 +159,12 @@ def _requests_failed(session: RoleSession, gate: GateResult) -> Failure | None:
         if finding.kind == "functional":
             return Failure(session.role, "functional", "gate", finding.text)
     return None
+
+
+def _client_notes(loads: Sequence[_Load]) -> list[str]:
+    """What the client did that the file does not say by itself, once for all repeats."""
+    every = [f"{load.name}: {note}" for load in loads for point in load.points for note in point.result.notes]
+    return list(dict.fromkeys(every))
 
 
 def _lines(session: RoleSession, prepared: Prepared, judged: Judged) -> list[str]:

@@ -133,7 +133,8 @@ class Loader:
 
     def _run(self, label: str, point: LoadPoint, repeat: int) -> LoadResult:
         session = self._session
-        with Watchdog(session.options.engine, self._servers, session.limits.stall_s) as watchdog:
+        logs = [session.rundir.log(role) for role in self._roles()]
+        with Watchdog(session.options.engine, self._servers, session.limits.stall_s, logs) as watchdog:
 
             def should_stop() -> str | None:
                 return session.trouble() or watchdog.stalled()
@@ -164,9 +165,15 @@ class Loader:
             session.settle()
         return result
 
+    def _roles(self) -> list[str]:
+        """Everything that has a log of a server or of the coordinator."""
+        case = self._session.case
+        alone = [f"SERVER_{index}" for index in range(len(case.servers))]
+        return [role for role in case.roles if role != "BENCHMARK"] or alone
+
     def _last_words(self) -> list[str]:
         lines: list[str] = []
-        for role in (*(role for role in self._session.case.roles if role != "BENCHMARK"), "SERVER_0"):
+        for role in self._roles():
             if tail := tail_lines(self._session.rundir.log(role), 5):
                 lines += [f"last lines of {role}.log:", *tail]
         return lines

@@ -1,13 +1,15 @@
-"""Progress, or the lack of it: tokens at the client, else iterations at the servers."""
+"""Progress, or the lack of it: tokens at the client, else iterations at the servers, else news in their logs."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from pytest_disagg.clients.protocol import LoadProgress
 from pytest_disagg.engines.protocol import Engine
+from pytest_disagg.roles.loglines import FreshLines
 
 ASK_TIMEOUT_S = 1.0
 
@@ -15,8 +17,8 @@ ASK_TIMEOUT_S = 1.0
 class Watchdog:
     """Knows how long a load has made no progress.
 
-    The client's own counts come first. Only when they have stood still for half the stall time are the servers asked,
-    from a thread, so that a load that runs well is never disturbed.
+    The client's own counts come first. Only when they have stood still for half the stall time are the servers asked
+    and their ``logs`` read, from a thread, so that a load that runs well is never disturbed.
     """
 
     def __init__(
@@ -24,11 +26,13 @@ class Watchdog:
         engine: Engine,
         urls: Callable[[], Sequence[str]],
         stall_s: float,
+        logs: Sequence[Path] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._engine = engine
         self._urls = urls
         self._stall_s = stall_s
+        self._lines = FreshLines(logs)
         self._clock = clock
         self._seen: tuple[int, int] = (-1, -1)
         self._counters: dict[str, int] = {}
@@ -75,6 +79,8 @@ class Watchdog:
         while not self._done.wait(min(1.0, self._stall_s / 4)):
             if self.silent_s() < self._stall_s / 2:
                 continue
+            if self._lines.look():
+                self._since = self._clock()
             for url in self._urls():
                 if self._done.is_set():
                     return

@@ -25,7 +25,8 @@ def expand(hostlist: str) -> list[str]:
     A token may hold several brackets (``r[1-2]n[01-02]``; the last one varies fastest) and text after one.
 
     Raises:
-        UsageError: empty list, unbalanced bracket, empty or descending range, more than ``MAX_HOSTS`` hosts.
+        UsageError: empty list, white space in a name, unbalanced bracket, empty or descending range, more than
+            ``MAX_HOSTS`` hosts.
     """
     hosts: list[str] = []
     for token in _tokens(hostlist):
@@ -67,8 +68,8 @@ def _tokens(hostlist: str) -> Iterator[str]:
     for at, char in enumerate(hostlist + ","):
         if char == "," and (depth == 0 or at == len(hostlist)):
             token = hostlist[start:at].strip()
-            if depth or not token:
-                found = "a bracket that is not closed" if depth else "an empty entry"
+            if depth or not token or re.search(r"\s", token):
+                found = "a bracket that is not closed" if depth else "white space" if token else "an empty entry"
                 raise UsageError(f"host list {hostlist!r}: token {token!r}: found {found}, expected name[1-3]")
             yield token
             start = at + 1

@@ -18,6 +18,9 @@ from pytest_disagg.topology.problems import problem
 if TYPE_CHECKING:
     from pytest_disagg.config.case import Case, ServerKind, ServerSpec
 
+MAX_RANKS = 100_000
+"""Of all servers of a case together. More is a typing error, not a cluster, and would take minutes to place."""
+
 COORDINATOR_NODE = 0
 """The coordinator and the client get no node of their own: both run beside the first server."""
 
@@ -130,7 +133,7 @@ def place(case: Case) -> Placement:
     the free GPUs on the last node of a larger server stay free.
 
     Raises:
-        ConfigError: no server, no GPU on a node, or a server without ranks.
+        ConfigError: no server, no GPU on a node, a server without ranks, or more than ``MAX_RANKS`` ranks in all.
     """
     _check(case)
     alone = case.id.runtime == "alone"
@@ -189,6 +192,9 @@ def _check(case: Case) -> None:
             problems.append(problem(case, key, f"a world size of {spec.world_size}", "at least 1 rank (TP x PP x CP)"))
         if spec.count < 0:
             problems.append(problem(case, f"hardware.num_{spec.kind}_servers", str(spec.count), "at least 0"))
+    ranks = sum(max(spec.count, 0) * max(spec.world_size, 0) for spec in case.servers)
+    if ranks > MAX_RANKS:
+        problems.append(problem(case, "hardware", f"{ranks} ranks in all", f"at most {MAX_RANKS}"))
     if sum(max(spec.count, 0) for spec in case.servers) == 0:
         problems.append(problem(case, "hardware", f"no server to place for {case.id.text}", "at least one server"))
     elif case.id.runtime == "disagg" and case.num_gen < 1:

@@ -12,7 +12,8 @@ of ``threshold`` is the direction: positive means lower is better. The allowed c
 
 A row names its point as ``<case id>[/<server>][/con<concurrency>][/<metric>]``, in ``perf_case_name`` or ``test_name``;
 ``test_e2e[<case id>]`` may stand for the id, anything that ends in ``/`` or ``::`` may stand before it, and
-``_con:<concurrency>`` may stand for ``/con<concurrency>``. The bare id is enough where the case has one point.
+``_con:<concurrency>`` may stand for ``/con<concurrency>``. The bare id is enough where the case has one point. A
+record's ``s_test_case_name`` may stand for all of it.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pytest_disagg.errors import ConfigError, Problem
 from pytest_disagg.records.metrics import METRICS
-from pytest_disagg.records.points import RecordPoint, group
+from pytest_disagg.records.points import RecordPoint, case_of, group
 from pytest_disagg.records.record import Value
 from pytest_disagg.verdict.baseline import Baseline, Row
 from pytest_disagg.verdict.types import Verdict, Word, worst
@@ -48,6 +48,8 @@ def judge(
     """
     played = [record for record in records if record.get("b_rehearsal") is not True]
     notes = [f"{len(records) - len(played)} records of rehearsals are not judged"] if len(played) < len(records) else []
+    nameless = sum(not case_of(record) for record in played)
+    notes += [f"{nameless} records name no case (s_case_id) and are not judged"] if nameless else []
     points = group(played)
     if baseline is None:
         return Judged(tuple(_alone(point, "there is no baseline file") for point in points), tuple(notes))
@@ -103,7 +105,8 @@ def _assign(
             problems.append(Problem(baseline.path, row.line, row.names[0], text, f"one only (line {before.line})"))
     if problems:
         raise ConfigError(problems)
-    return table, notes
+    # The two values of a wide row have nothing to say twice.
+    return table, list(dict.fromkeys(notes))
 
 
 def matching(row: Row, points: Sequence[RecordPoint]) -> list[int]:
@@ -111,6 +114,8 @@ def matching(row: Row, points: Sequence[RecordPoint]) -> list[int]:
     found = []
     for position, point in enumerate(points):
         qualifiers = row.qualifiers(point.case)
+        if qualifiers is None and point.test_case_name:
+            qualifiers = row.qualifiers(point.test_case_name)
         if qualifiers is not None and point.called(qualifiers):
             found.append(position)
     return found

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_disagg.records.metrics import METRICS, gating, measured_on_device
-from pytest_disagg.records.points import RecordPoint, group
+from pytest_disagg.records.points import RecordPoint, case_of, group
 from pytest_disagg.records.record import Value
 from pytest_disagg.verdict.baseline import LONG, WIDE, Baseline, Form, parse, wide_metric
 from pytest_disagg.verdict.csvlines import quoted, read_text
@@ -48,6 +48,8 @@ def update(
     baseline = parse(path, before or header)
     usable = [record for record in records if record.get("b_rehearsal") is not True]
     notes = [f"{len(records) - len(usable)} records of rehearsals are not used"] if len(usable) < len(records) else []
+    nameless = sum(not case_of(record) for record in usable)
+    notes += [f"{nameless} records name no case (s_case_id) and are not used"] if nameless else []
     points = []
     for point in group(usable):
         if point.valid:

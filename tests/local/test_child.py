@@ -144,3 +144,37 @@ def test_awkward_arguments_arrive_as_they_are(tmp_path: Path) -> None:
     child = Child.start([*python("import sys; print(sys.argv[1:])"), *words], name="x", log=log)
     assert child.wait(20) is not None
     assert log.read_text().strip() == repr(words)
+
+
+def test_the_log_of_a_child_holds_no_secret(tmp_path: Path) -> None:
+    code = (
+        "import os, sys\n"
+        "print('value', os.environ['HF_TOKEN'])\n"
+        "sys.stdout.write('api_key=abcd'); sys.stdout.flush()\n"
+        "sys.stdout.write('efgh1234\\n'); sys.stdout.flush()\n"
+        "sys.stdout.buffer.write(b'url http://me:hunter22@host/ \\xff\\n')\n"
+        "sys.stdout.write('no end: secret=tail5678')\n"
+    )
+    log = tmp_path / "log"
+    child = Child.start(python(code), name="x", log=log, env={**os.environ, "HF_TOKEN": "not-a-known-shape"})
+    assert child.wait(20) is not None
+    text = log.read_bytes()
+    assert text.splitlines() == [b"value ***", b"api_key=***", b"url http://***@host/ \xff", b"no end: secret=***"]
+
+
+def test_the_last_words_of_a_child_are_logged_when_its_exit_file_is_there(tmp_path: Path) -> None:
+    # A descendant keeps the pipe open and ignores TERM, so the guard is not done when the exit file is.
+    code = FAMILY.format(then="sys.stdout.write('last words'); sys.stdout.flush(); import os; os._exit(3)")
+    log, exit_file = tmp_path / "log", tmp_path / "exit.json"
+    child = Child.start(python(code), name="x", log=log, exit_file=exit_file)
+    until(exit_file.exists)
+    assert log.read_text().endswith("last words")
+    assert child.wait(20) is not None
+
+
+def test_a_log_that_cannot_be_written_costs_output_and_not_the_child() -> None:
+    code = "for i in range(1000): print('x' * 1000)\nprint('end', flush=True)\nraise SystemExit(7)"
+    child = Child.start(python(code), name="x", log=Path("/dev/full"))
+    ended = child.wait(20)
+    assert ended is not None
+    assert ended.exit_code == 7

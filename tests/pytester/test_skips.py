@@ -56,6 +56,9 @@ def reason(project: pytest.Pytester, *args: str) -> str:
     ((_, test),) = Finished(0, "", project.path).tests().items()
     skipped = test.find("skipped")
     assert skipped is not None
+    found = properties(test)
+    assert (found["disagg_verdict"], found["disagg_kind"], len(found["disagg_config_digest"])) == ("skipped", "", 64)
+    assert {"disagg_run_id", "disagg_git_sha"} <= found.keys()
     return skipped.get("message", "")
 
 
@@ -85,6 +88,20 @@ def test_an_engine_that_says_it_cannot(project: pytest.Pytester) -> None:
     project.makeconftest(OTHER_ENGINE)
     write_config(project, "one", OTHER.replace("sim-model", "unlicensed"))
     assert reason(project) == "other: no licence"
+
+
+def test_a_case_of_accuracy_alone_never_passes_for_having_run(
+    project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_config(
+        project,
+        "one",
+        DISAGG.replace("benchmark: {", "benchmark: {only_run_accuracy: true, ")
+        + "accuracy: {enable_accuracy_test: true, tasks: {gsm8k: {}}}\n",
+    )
+    assert reason(project) == "only_run_accuracy: accuracy tests are not run by this version"
+    message, _ = failure(project, monkeypatch, "BENCHMARK")
+    assert message.endswith("cannot run here: only_run_accuracy: accuracy tests are not run by this version")
 
 
 def test_more_nodes_than_one(project: pytest.Pytester) -> None:

@@ -53,6 +53,22 @@ def test_check_resolves_each_offered_case(tmp_path: Path, capsys: pytest.Capture
     assert "hardware.num_ctx_servers: found 0, expected at least 1 for e2e" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("size", "words"),
+    [
+        ("9" * 24, "2: hardware.gpus_per_node: found 999"),
+        ("1", "2: hardware: found 5000005 ranks in all, expected at most 100000"),
+    ],
+)
+def test_check_refuses_sizes_that_nobody_has(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], size: str, words: str
+) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_text(GOOD.replace("gpus_per_node: 4", f"gpus_per_node: {size}").replace("size: 4", "size: 5000004"))
+    assert main(["config", "check", str(path)]) == 4
+    assert f"{path}:{words}" in capsys.readouterr().err
+
+
 def test_check_finds_an_inverted_pair_of_limits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "x.yaml"
     path.write_text(f"{GOOD}slurm: {{timeout: 7200, job_time: 01:00:00}}\n")

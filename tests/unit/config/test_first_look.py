@@ -37,6 +37,27 @@ def test_a_broken_file_with_more_is_one_failing_case(tmp_path: Path, cases: str)
 
 
 @pytest.mark.parametrize(
+    "text", ["metadata: {}\nworker_config: {}\nmetadata: {}\n", "worker_config: {}\n---\nworker_config: {}\n"]
+)
+def test_a_key_that_comes_twice_is_one_failing_case(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_text(text)
+    (case,) = ids_of(path)
+    assert case.id == "broken-x"
+    assert case.problem is not None
+    assert case.problem.line == len(text.splitlines()) - (0 if text.startswith("metadata") else 1)
+
+
+@pytest.mark.parametrize(
+    "head", [b"\xef\xbb\xbfcases: [disagg-e2e]", b'"cases": [disagg-e2e]', b"'cases': [disagg-e2e]\r"]
+)
+def test_cases_are_found_behind_a_byte_order_mark_and_in_quotes(tmp_path: Path, head: bytes) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_bytes(head + b"\nworker_config: {}\n")
+    assert [case.id for case in ids_of(path)] == ["disagg-e2e-x"]
+
+
+@pytest.mark.parametrize(
     "servers",
     [
         "- name: a\n- name: b\n",

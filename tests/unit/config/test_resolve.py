@@ -227,6 +227,8 @@ def test_accuracy_counts_only_where_it_is_enabled(load: Load, disagg: str, aggre
     assert not load("disagg-e2e-x", off).clients[0].only_run_accuracy
     on = off.replace("test: false", "test: true, tasks: {gsm8k: {}}")
     assert load("disagg-e2e-x", on).clients[0].accuracy == {"enable_accuracy_test": True, "tasks": {"gsm8k": {}}}
+    assert load("disagg-e2e-x", off).notes == ()
+    assert [note[:30] for note in load("disagg-e2e-x", on).notes] == ["accuracy tests are not run by "]
     assert load("disagg-e2e-x", on).clients[0].only_run_accuracy
     text = aggregated.replace("name: first", "name: first\n        accuracy_config: {enable_accuracy_test: true}")
     assert load("aggr-x-large", text).servers[0].clients[0].accuracy == {"enable_accuracy_test": True}
@@ -352,6 +354,50 @@ def test_offered_cases_report_each_problem_once(write: Write, disagg: str) -> No
         offered_cases(write("x.yaml", disagg.replace("num_gen_servers: 1", "num_gen_servers: 0")), environ={})
     assert {problem.key for problem in caught.value.problems} == {"hardware.num_gen_servers"}
     assert len(caught.value.problems) == len(set(caught.value.problems))
+
+
+GEN_ALONE = """\
+metadata: {model_name: m}
+benchmark: {mode: gen_only_no_context}
+hardware: {gpus_per_node: 4, num_ctx_servers: 0, num_gen_servers: 2}
+worker_config:
+  gen: {tensor_parallel_size: 2}
+"""
+
+
+@pytest.mark.parametrize("ctx", ["", "  ctx: {tensor_parallel_size: 2}\n"])
+def test_a_file_of_gen_servers_alone_is_good_and_shown_in_its_mode(write: Write, ctx: str) -> None:
+    path = write("x.yaml", GEN_ALONE + ctx)
+    modes = {case.id.mode for case in offered_cases(path, environ={})}
+    assert modes == {"gen_only", "gen_only_no_context", *(["ctx_only"] if ctx else [])}
+    (case,) = load_cases(str(path), environ={})
+    assert (case.id.text, case.num_ctx, case.num_gen) == ("disagg-gen_only_no_context-x", 0, 2)
+    with pytest.raises(ConfigError, match=r"num_ctx_servers: found 0, expected at least 1 for e2e"):
+        load_case("disagg-e2e-x", path=path, environ={})
+
+
+def test_a_file_that_names_its_mode_is_shown_in_it_though_it_has_ctx_servers(write: Write, disagg: str) -> None:
+    path = write("x.yaml", disagg)
+    (case,) = load_cases(str(path), settings=Settings(sets=("benchmark.mode=gen_only_no_context",)), environ={})
+    assert (case.id.mode, case.num_ctx) == ("gen_only_no_context", 0)
+
+
+def test_a_file_of_a_ctx_server_alone_is_good(write: Write) -> None:
+    text = GEN_ALONE.replace("num_ctx_servers: 0, num_gen_servers: 2", "num_ctx_servers: 1, num_gen_servers: 0")
+    path = write("x.yaml", text.replace("benchmark: {mode: gen_only_no_context}\n", "").replace("  gen:", "  ctx:"))
+    assert {case.id.mode for case in offered_cases(path, environ={})} == {"ctx_only"}
+    assert [case.id.text for case in load_cases(str(path), environ={})] == ["aggr-ctx_only-x"]
+
+
+def test_a_file_without_any_server_is_none_of_these(write: Write) -> None:
+    text = GEN_ALONE.replace("num_gen_servers: 2", "num_gen_servers: 0").replace("  gen: {tensor_parallel_size: 2}", "")
+    with pytest.raises(ConfigError, match="num_gen_servers: found 0, expected at least 1"):
+        offered_cases(write("x.yaml", text), environ={})
+
+
+def test_an_expert_parallel_size_is_the_engines_to_read(load: Load, disagg: str) -> None:
+    case = load("disagg-e2e-x", disagg, Settings(sets=("worker_config.gen.moe_expert_parallel_size=-1",)))
+    assert case.servers[0].engine_config["moe_expert_parallel_size"] == -1
 
 
 def test_loading_changes_nothing_of_what_was_read(write: Write, disagg: str, monkeypatch: pytest.MonkeyPatch) -> None:

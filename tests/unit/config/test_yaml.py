@@ -12,6 +12,7 @@ import yaml as pyyaml
 
 from pytest_disagg.config import yaml
 from pytest_disagg.errors import ConfigError, Problem
+from pytest_disagg.redact import redact
 
 HERE = Path("case.yaml")
 Write = Callable[[str, str], Path]
@@ -95,9 +96,17 @@ def test_text_that_is_no_utf_8() -> None:
     assert (problem.line, problem.expected) == (1, "YAML in UTF-8")
 
 
-def test_a_date_that_is_none_is_a_problem_of_the_file() -> None:
-    (problem,) = problems("a: 2024-13-45\n")
-    assert "month" in problem.found
+@pytest.mark.parametrize("text", ["2024-13-45", "9" * 5000], ids=["date", "number"])
+def test_a_date_or_number_that_is_none_is_a_problem_with_its_line(text: str) -> None:
+    (problem,) = problems(f"a: 1\nb:\n  - {{c: {text}}}\n")
+    assert (problem.line, problem.key) == (3, "b.0.c")
+    assert problem.found.startswith(f"'{text[:10]}")
+
+
+def test_a_tab_is_said_to_be_one_and_survives_redaction() -> None:
+    (problem,) = problems("# é\na:\n\tb: 1\n")
+    assert (problem.line, problem.hint) == (3, "indent with spaces")
+    assert redact(str(problem)) == str(problem)
 
 
 def test_an_alias_inside_its_own_anchor() -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from statistics import mean, median, pstdev
 
 import pytest
@@ -138,3 +139,9 @@ def test_achieved_concurrency_leaves_out_the_drain_and_nothing_else() -> None:
 def test_a_slot_that_goes_on_at_once_does_not_count_twice() -> None:
     assert max_in_flight([request(0.0, [1.0]), request(1.0, [2.0]), request(0.5, [1.5])]) == 2
     assert max_in_flight([]) == 0
+
+
+def test_a_limit_on_what_was_not_streamed_gives_no_goodput() -> None:
+    whole = [replace(request(0.0, [], done_s=1.0, tokens=8), last_s=1.0)]
+    assert "goodput" not in summarize(whole, duration_s=1.0, gpus=0, slo_ms={"ttft": 500.0})
+    assert summarize(whole, duration_s=1.0, gpus=0, slo_ms={"e2el": 2000.0})["goodput"] == 1.0

@@ -34,6 +34,8 @@ def test_expand_keeps_order_and_padding(hostlist: str, hosts: str) -> None:
     [
         ("", "", "found no host"),
         ("a,,b", "''", "an empty entry"),
+        ("a b", "'a b'", "white space"),
+        ("a\nb,c", r"'a\nb'", "white space"),
         ("a,n[1-2", "'n[1-2'", "a bracket that is not closed"),
         ("a,n1-2]", "'n1-2]'", "a ] without its ["),
         ("n[1[2]]", "'n[1['", "a bracket inside a bracket"),

@@ -46,6 +46,25 @@ def test_wide(throughput: float, latency: float, expected: tuple[str, str]) -> N
     assert words(judged) == dict(zip(("token_throughput", "median_e2el"), expected, strict=True))
 
 
+def test_records_of_trtllm_are_known_by_their_own_fields() -> None:
+    theirs: Record = {"s_test_list": "disagg-e2e-x", "s_test_case_name": "e2e-x-con8_iter1", "l_concurrency": 8}
+    theirs |= {"d_token_throughput": 80.0}
+    for name in ("disagg-e2e-x", "disagg-e2e-x/con8", "e2e-x-con8_iter1"):
+        assert words(judge(wide(f"{name},100,"), [theirs])) == {"token_throughput": "regression"}
+    del theirs["s_test_list"]
+    assert judge(wide("e2e-x-con8_iter1,100,"), [theirs]).word == "regression"
+
+
+def test_records_that_name_no_case_are_counted() -> None:
+    judged = judge(wide("c,100,"), [{"l_concurrency": 8, "d_token_throughput": 80.0}], whole_file=True)
+    assert judged.notes == ("1 records name no case (s_case_id) and are not judged", "b.csv:2: no result: c")
+
+
+def test_what_is_wrong_with_a_wide_row_is_said_once() -> None:
+    judged = judge(wide("gone,100,50"), [record()], whole_file=True)
+    assert judged.notes == ("b.csv:2: no result: gone",)
+
+
 def test_the_threshold_of_the_wide_form_is_an_option() -> None:
     records = [record(d_token_throughput=80.0)]
     assert judge(wide("c,100,"), records).word == "regression"
