@@ -6,6 +6,8 @@ python=${PYTHON:-python3}
 [ -x .venv/bin/python ] || "$python" -m venv .venv
 .venv/bin/python -m pip install --quiet --disable-pip-version-check -e '.[test]'
 # Fast ones first: a broken unit is known before any process is started.
-.venv/bin/python -m pytest --durations=5 tests/unit tests/pytester tests/local "$@"
-# These wait for broken runs to end, so two at a time; none of them measures anything.
+.venv/bin/python -m pytest --durations=5 -n 2 tests/unit tests/pytester "$@"
+# These measure, so nothing runs beside them.
+.venv/bin/python -m pytest --durations=5 tests/local "$@"
+# These wait for broken runs to end, so two at a time.
 .venv/bin/python -m pytest --durations=5 -n 2 tests/faults "$@"
