@@ -43,8 +43,8 @@ def run(options: argparse.Namespace) -> int:
     if case.id.runtime == "alone" and len(case.servers) > 1:
         names = ", ".join(spec.name for spec in case.servers)
         raise UsageError(
-            f"{case.id.text}: found {len(case.servers)} servers ({names}) for one --url, expected one; give the test id "
-            f"of one: {case.id.text}-{case.servers[0].name}"
+            f"{case.id.text}: found {len(case.servers)} servers ({names}) for one --url, expected one; give the test "
+            f"id of one: {case.id.text}-{case.servers[0].name}"
         )
     name = client_name(case, options.client)
     client = clients.get(name)

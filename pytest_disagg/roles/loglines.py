@@ -35,7 +35,7 @@ class FreshLines:
 
     def look(self) -> bool:
         """Whether there was one since the last look."""
-        return any([self._grown(path) for path in self._paths])
+        return sum(self._grown(path) for path in self._paths) > 0
 
     def _grown(self, path: Path) -> bool:
         try:

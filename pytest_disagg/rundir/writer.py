@@ -107,5 +107,9 @@ def _words(outcome: Mapping[str, Any]) -> str:
 
 
 def node_name() -> str:
-    """The node as Slurm names it, else the host's name (several Slurm nodes can share one host)."""
-    return os.environ.get("SLURMD_NODENAME") or os.uname().nodename
+    """The node as Slurm names it, else the host's name (several Slurm nodes can share one host).
+
+    ``slurm_run`` clears Slurm's own variables for some steps and keeps this one under a name of ours.
+    """
+    names = ("SLURMD_NODENAME", "DISAGG_SLURMD_NODENAME")
+    return next((os.environ[name] for name in names if os.environ.get(name)), os.uname().nodename)

@@ -1,4 +1,4 @@
-"""Runs at the edge of what people do: names that are not ASCII, paths with spaces, repeats that cannot be, bad input."""
+"""Runs at the edge of what people do: names that are not ASCII, paths with spaces, repeats that cannot be."""
 
 from __future__ import annotations
 

@@ -1,0 +1,83 @@
+"""The kernel's side of ending processes: subreaper, death signal, descendants."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+PR_SET_PDEATHSIG = 1
+PR_SET_CHILD_SUBREAPER = 36
+LEFTOVER_GRACE_S = 1.0
+
+
+def prctl_function() -> Callable[[int, int], None]:
+    """``prctl(option, value)``, loaded before a fork; does nothing where ctypes is missing (some bare Pythons)."""
+    try:
+        import ctypes
+
+        function = ctypes.CDLL(None, use_errno=True).prctl
+    except (ImportError, OSError, AttributeError):
+        return lambda option, value: None
+
+    def prctl(option: int, value: int) -> None:
+        function(option, value, 0, 0, 0)
+
+    return prctl
+
+
+def descendants(root: int) -> list[int]:
+    """Process ids below ``root`` that still run, parents before children."""
+    children: dict[int, list[int]] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                fields = (entry / "stat").read_bytes().rpartition(b")")[2].split()
+            except OSError:
+                continue
+            if fields and fields[0] not in (b"Z", b"X"):
+                children.setdefault(int(fields[1]), []).append(int(entry.name))
+    found: list[int] = []
+    todo = [root]
+    while todo:
+        below = children.get(todo.pop(), [])
+        found += below
+        todo += below
+    return found
+
+
+def send(pids: Iterable[int], number: int) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, number)
+
+
+def reap(known: dict[int, int]) -> None:
+    """Collect every child that has ended: pid -> wait status, into ``known``."""
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if pid == 0:
+            return
+        known[pid] = status
+
+
+def sweep(known: dict[int, int]) -> None:
+    """End whatever still runs below this process: TERM, a moment, KILL, until nothing is left."""
+    left = descendants(os.getpid())
+    send(left, signal.SIGTERM)
+    kill_at = time.monotonic() + LEFTOVER_GRACE_S
+    while left:
+        if time.monotonic() >= kill_at:
+            send(left, signal.SIGKILL)
+        reap(known)
+        # A grandchild that ends gives no signal here until it has been adopted: look again soon.
+        select.select([], [], [], 0.01)
+        left = descendants(os.getpid())
+    reap(known)
