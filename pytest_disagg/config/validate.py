@@ -84,7 +84,7 @@ def validate(
 
 
 class Report:
-    """Collects the problems of one document (None: of values that no file holds). ``changed``: which option set a key."""
+    """Collects the problems of one document (None: no file). ``changed`` says which option set a key."""
 
     def __init__(self, document: Document | None, changed: Mapping[Key, str]) -> None:
         self._document = document

@@ -155,10 +155,11 @@ class LocalRun:
             return dataclasses.replace(
                 outcome, verdict="failed", kind=late.kind, cause=late, red=(late.headline(), *outcome.red)
             )
-        cause = overdue or cause_of(watch.failures()) or _silent(watch)
-        if self.termination.reason and (cause.signal == "SIGTERM" or cause.role not in watch.states):
-            # It had no time to say why it stopped; this launcher stopped it because it was told to.
-            cause = Failure("BENCHMARK", "infrastructure", _stage(watch, "BENCHMARK"), self.termination.reason)
+        found = overdue or cause_of(watch.failures())
+        if self.termination.reason and (found is None or found.signal == "SIGTERM"):
+            # The role had no time to say so itself: it was stopped because this launcher was.
+            found = Failure("BENCHMARK", "infrastructure", _stage(watch, "BENCHMARK"), self.termination.reason)
+        cause = found or _silent(watch)
         return Outcome(
             run_id=self.run_id,
             case=self.case_id,

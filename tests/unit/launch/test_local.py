@@ -96,6 +96,20 @@ def test_the_launchers_own_limit_is_a_cause(run: LocalRun) -> None:
     assert run.outcome(watch(run), overdue).cause == overdue
 
 
+def test_a_role_that_was_stopped_before_it_started_names_who_was_told_to_stop(run: LocalRun) -> None:
+    write_text(run.rundir.exit("BENCHMARK"), to_json({"exit_code": None, "signal": "SIGTERM", "reason": ""}))
+    run.termination.reason = "stopped from outside (SIGTERM)"
+    found = run.outcome(watch(run), None)
+    assert found.red == ("infrastructure: BENCHMARK failed in stage launch: stopped from outside (SIGTERM)",)
+
+
+def test_what_went_wrong_before_the_launcher_was_told_to_stop_stays_the_cause(run: LocalRun) -> None:
+    cause = Failure("GEN_0", "functional", "ready", "its server ended with exit code 3")
+    publish(run, RoleState("GEN_0", state="failed", failure=cause))
+    run.termination.reason = "stopped from outside (SIGTERM)"
+    assert run.outcome(watch(run), None).cause == cause
+
+
 @pytest.mark.parametrize("used", ["outcome", "role"])
 def test_a_run_that_is_over_is_refused_before_anything_starts(run: LocalRun, used: str) -> None:
     if used == "outcome":
