@@ -69,8 +69,12 @@ def child_environment(environ: Mapping[str, str], *, role: str, run_id: str) -> 
     return {**kept, "DISAGG_SERVING_TYPE": role, "DISAGG_RUN_ID": run_id, "PYTHONUNBUFFERED": "1"}
 
 
-def generated_test(folder: Path, name: str = "test_up.py") -> tuple[Path, Path]:
-    """A three-line test module and an empty ini file, for a launcher that has no user's test to start."""
+def generated_test(folder: Path, name: str = "up.py") -> tuple[Path, Path]:
+    """A three-line test module and an empty ini file, for a launcher that has no user's test to start.
+
+    The module is named on the roles' command line. Its name is none that pytest looks for: run directories often lie
+    below the user's project, and a session there must not play what an earlier launcher left.
+    """
     test, ini = folder / name, folder / "pytest.ini"
     test.write_text(
         '"""The test of a deployment, made by its launcher."""\n\n\n'

@@ -156,9 +156,11 @@ class LocalRun:
                 outcome, verdict="failed", kind=late.kind, cause=late, red=(late.headline(), *outcome.red)
             )
         found = overdue or cause_of(watch.failures())
-        if self.termination.reason and (found is None or found.signal == "SIGTERM"):
+        told = self.termination.reason
+        if told and (found is None or (found.signal == "SIGTERM" and found.message != told)):
             # The role had no time to say so itself: it was stopped because this launcher was.
-            found = Failure("BENCHMARK", "infrastructure", _stage(watch, "BENCHMARK"), self.termination.reason)
+            role = found.role if found else self.roles[-1]
+            found = Failure(role, "infrastructure", _stage(watch, role), told)
         cause = found or _silent(watch)
         return Outcome(
             run_id=self.run_id,

@@ -109,3 +109,10 @@ def test_a_generated_test_is_what_a_user_would_write(tmp_path: Path) -> None:
     assert ini.read_text() == "[pytest]\n"
     assert test.read_text().endswith("def test_e2e(disagg_case):\n    disagg_case.run()\n")
     compile(test.read_text(), str(test), "exec")
+
+
+def test_a_session_of_the_user_does_not_find_a_generated_test(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile("def test_own(): pass")
+    generated, _ = generated_test(pytester.mkdir("disagg-runs"))
+    assert pytester.runpytest("--collect-only", "-q").parseoutcomes() == {"test": 1}
+    assert generated.exists()
