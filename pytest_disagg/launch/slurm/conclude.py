@@ -1,0 +1,200 @@
+"""How a job ended: what BENCHMARK wrote, what the roles left behind, how the steps ended, what Slurm says."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import cast
+
+from pytest_disagg.errors import Kind
+from pytest_disagg.launch.slurm.explain import Explanation
+from pytest_disagg.launch.slurm.facts import JobFacts
+from pytest_disagg.launch.slurm.junit import write_junit
+from pytest_disagg.launch.slurm.result import JobResult
+from pytest_disagg.launch.slurm.submission import Submission
+from pytest_disagg.rundir.files import read_json, tail_lines
+from pytest_disagg.rundir.layout import RunDir
+from pytest_disagg.rundir.outcome import Outcome
+from pytest_disagg.rundir.state import Failure
+from pytest_disagg.rundir.watch import Watch, cause_of
+from pytest_disagg.topology.hosts import expand
+
+FAILED = "failed"
+JOB = "job"
+"""The role of a failure that no role of the run had."""
+BEFORE = ("image", "install")
+"""The steps that come before those of the roles."""
+SIGNALS_FROM_OUTSIDE = ("SIGTERM", "SIGKILL")
+SRUN_ENDED = "its srun ended"
+"""What the job script writes as the reason in the exit file of a role that left none."""
+EVIDENCE_LINES = 20
+
+
+@dataclass(frozen=True)
+class Ending:
+    """All that is known about a job that is over. ``facts`` is None where its script wrote none."""
+
+    submission: Submission
+    rundir: RunDir
+    job_id: str
+    facts: JobFacts | None
+    explanation: Explanation | None
+    bad_nodes: Sequence[str] = ()
+
+
+def conclude(ending: Ending) -> JobResult:
+    """Decide how the run ended, write ``outcome.json`` where BENCHMARK could not, ``junit.xml`` and ``job.json``."""
+    outcome, written = _outcome(ending)
+    cause = _final_cause(ending, outcome)
+    if not written:
+        outcome.write(ending.rundir)
+    red = list(outcome.red)
+    kind = outcome.kind
+    if cause is not None and (not red or red[0] != cause.headline()):
+        red = [cause.headline(), *(line for line in red if line != cause.headline())]
+        kind = cause.kind
+    rundir = ending.rundir
+    junit = rundir.path / "junit.xml"
+    result = JobResult(
+        case=ending.submission.case,
+        job_id=ending.job_id,
+        run_id=rundir.path.parent.name,
+        verdict=FAILED if cause is not None else outcome.verdict,
+        kind=cast("Kind | None", kind),
+        red=tuple(red),
+        cancelled=ending.explanation is not None and ending.explanation.cancelled and cause is not None,
+        run_dir=str(rundir.path),
+        nodes=ending.facts.nodes if ending.facts else "",
+        bad_nodes=_bad_nodes(ending, cause),
+        steps=ending.facts.steps if ending.facts else {},
+        words=outcome.words,
+        metrics=outcome.metrics,
+        lines=outcome.lines,
+        junit=str(junit),
+    )
+    evidence = cause.evidence if cause is not None else ()
+    write_junit(junit, rundir.junit("BENCHMARK"), ending.submission.test, result, evidence)
+    result.write(rundir)
+    return result
+
+
+def _outcome(ending: Ending) -> tuple[Outcome, bool]:
+    """What BENCHMARK wrote, True; without it one made from what the roles left behind, False."""
+    written = read_json(ending.rundir.outcome)
+    if written is not None:
+        return Outcome.from_dict(written), True
+    cause = _final_cause(ending, None) or Failure(
+        JOB, "infrastructure", _stage(ending), "the job ended without an outcome and without a cause"
+    )
+    return (
+        Outcome(
+            run_id=ending.rundir.path.parent.name,
+            case=ending.submission.case,
+            verdict=FAILED,
+            kind=cause.kind,
+            cause=cause,
+            red=(cause.headline(),),
+            records=str(ending.rundir.records) if ending.rundir.records.exists() else "",
+        ),
+        False,
+    )
+
+
+def _final_cause(ending: Ending, outcome: Outcome | None) -> Failure | None:
+    """The failure to show first; None where the outcome stands as it is (whatever its verdict)."""
+    cause = outcome.cause if outcome is not None else _left_behind(ending)
+    if cause is not None:
+        cause = _with_rank(ending, cause)
+    if ending.explanation is not None and (cause is None or _interrupted(ending) or _from_outside(ending, cause)):
+        if outcome is not None and outcome.kind is None:
+            return None  # the run was over before Slurm ended the job
+        stage = cause.stage if cause is not None else _stage(ending)
+        evidence = (cause.headline(), *cause.evidence) if cause is not None else ()
+        return Failure(JOB, "infrastructure", stage, ending.explanation.text, evidence=evidence)
+    if cause is None and ending.facts is not None and (outcome is None or outcome.kind is None):
+        return _of_steps(ending, ending.facts)
+    return cause
+
+
+def _left_behind(ending: Ending) -> Failure | None:
+    roles = ending.submission.roles
+    watch = Watch(ending.rundir, roles, heartbeat_timeout_s=ending.submission.heartbeat_timeout_s)
+    return cause_of(watch.failures())
+
+
+def _interrupted(ending: Ending) -> bool:
+    """Whether Slurm's signal came first: what any role says of its end then follows from it.
+
+    A script that wrote nothing was killed with its job.
+    """
+    return ending.facts is None or ending.facts.interrupted
+
+
+def _from_outside(ending: Ending, cause: Failure) -> bool:
+    """Whether the cause is what a role, or the job script in its place, says when Slurm ends its job."""
+    if cause.kind != "infrastructure":
+        return False
+    said = read_json(ending.rundir.exit(cause.role)) or {}
+    return cause.signal in SIGNALS_FROM_OUTSIDE or "vanished" in cause.message or said.get("reason") == SRUN_ENDED
+
+
+def _with_rank(ending: Ending, cause: Failure) -> Failure:
+    """A role that was stopped because another rank of its server ended: that rank is the cause."""
+    if cause.signal != "SIGTERM" or cause.because_of is not None:
+        return cause
+    said = read_json(ending.rundir.exit(cause.role))
+    reason = str(said.get("reason") or "") if said else ""
+    if "rank" not in reason:
+        return cause
+    evidence = (*_srun_said(ending.rundir, cause.role), *cause.evidence)
+    return replace(cause, message=f"{reason} (its leader was stopped)", evidence=evidence)
+
+
+def _of_steps(ending: Ending, facts: JobFacts) -> Failure | None:
+    """A step that failed where no role said anything: before its role started, or after the outcome."""
+    rundir = ending.rundir
+    for step in BEFORE:
+        if facts.steps.get(step):
+            logs = (*_srun_said(rundir, step), *tail_lines(rundir.path / f"{step}.log", EVIDENCE_LINES))
+            text = f"the {step} step failed{_first_srun_error(rundir, step)}"
+            return Failure(step, "infrastructure", "launch", text, evidence=logs)
+    if facts.error:
+        return Failure(JOB, "infrastructure", _stage(ending), f"the job script failed: {facts.error}")
+    for role, code in facts.steps.items():
+        if code != 0:
+            logs = (*_srun_said(rundir, role), *tail_lines(rundir.pytest_log(role), EVIDENCE_LINES))
+            text = f"its step ended with exit code {code}{_first_srun_error(rundir, role)}"
+            return Failure(role, "infrastructure", _stage(ending), text, evidence=logs, exit_code=code)
+    return None
+
+
+def _stage(ending: Ending) -> str:
+    """The stage that BENCHMARK had reached."""
+    state = read_json(ending.rundir.role("BENCHMARK"))
+    return str(state["stage"]) if state and state.get("stage") else "launch"
+
+
+def _srun_log(rundir: RunDir, step: str) -> Path:
+    return rundir.logs / f"{step}.srun.log"
+
+
+def _srun_said(rundir: RunDir, step: str) -> list[str]:
+    return [line for line in tail_lines(_srun_log(rundir, step)) if "error:" in line]
+
+
+def _first_srun_error(rundir: RunDir, step: str) -> str:
+    """``: n3: task 2: Exited with exit code 5``, as srun says it of the first task that failed."""
+    for line in _srun_said(rundir, step):
+        _, _, said = line.partition("srun: error: ")
+        if ": task" in said:
+            return f": {said.strip()}"
+    return ""
+
+
+def _bad_nodes(ending: Ending, cause: Failure | None) -> tuple[str, ...]:
+    """The nodes that a retry avoids: those that Slurm has given up, else where the first task of the cause failed."""
+    if ending.bad_nodes or cause is None or cause.kind != "infrastructure":
+        return tuple(ending.bad_nodes)
+    hosts, _, _ = _first_srun_error(ending.rundir, cause.role).removeprefix(": ").partition(": task")
+    return tuple(expand(hosts)) if hosts else ()

@@ -1,0 +1,201 @@
+"""From a case and a cluster to a job. Pure: paths are given, no host, clock or environment is looked at."""
+
+from __future__ import annotations
+
+import math
+import re
+import shlex
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from pytest_disagg.config.case import Case
+from pytest_disagg.config.cluster import Cluster
+from pytest_disagg.config.cluster_env import Rules, environment_of
+from pytest_disagg.errors import ConfigError, Problem
+from pytest_disagg.launch.command import PytestCommand
+from pytest_disagg.launch.slurm.containers import container_of
+from pytest_disagg.launch.slurm.roletext import environment_text, pytest_text
+from pytest_disagg.launch.slurm.spec import BESIDE, JobSpec, Step
+from pytest_disagg.rundir.layout import safe_name
+from pytest_disagg.topology.deadlines import Deadlines, deadlines
+from pytest_disagg.topology.placement import COORDINATOR_NODE, Placement, ServerPlacement, place
+
+SIGNAL_RESOLUTION_S = 60.0
+"""Slurm sends ``--signal`` up to a minute earlier than asked."""
+WRITE_S = 5.0
+"""What the job script needs to write the outcome once every step has ended."""
+ALONE = "BENCHMARK"
+"""The step of a case that one process plays alone has the name of the role that owns the results."""
+
+
+@dataclass(frozen=True)
+class JobInput:
+    """What the case and the cluster do not say. ``python`` runs pytest on the nodes, ``program`` is ``slurm_run``."""
+
+    job_dir: Path
+    work_dir: Path
+    command: PytestCommand
+    python: str
+    program: tuple[str, ...]
+    install_program: tuple[str, ...] = ()
+    visible: tuple[Path, ...] = ()
+    exclude: tuple[str, ...] = ()
+    requeue: bool = False
+
+
+def plan_job(case: Case, cluster: Cluster, rules: Rules | None, given: JobInput) -> JobSpec:
+    """The job of ``case`` on ``cluster``.
+
+    Raises:
+        ConfigError: the case needs more GPUs a node than there are, or more time than the job may take.
+        UsageError: a path or an option that cannot be passed on.
+    """
+    placement = place(case)
+    _check_gpus(case, cluster)
+    steps = tuple(_steps(case, cluster, rules, placement))
+    container = container_of(cluster, (given.work_dir, *given.visible), given.command.rootdir)
+    times = _times(case, cluster, steps_before=cluster.install.needed + (container.image_import is not None))
+    tasks_per_node = max(sum(step.task_nodes.count(node) for step in steps) for node in range(placement.total_nodes))
+    own = _directives(case, cluster, given, placement.total_nodes, tasks_per_node, times)
+    install: tuple[str, ...] = ()
+    if cluster.install.needed:
+        inputs = (f"{name}={value}" for name, value in install_inputs(cluster).items())
+        install = (*container.prefix, "env", *inputs, *given.install_program)
+    return JobSpec(
+        case_id=case.id.text,
+        case_folder=safe_name(case.id.text),
+        job_dir=given.job_dir,
+        work_dir=given.work_dir,
+        cwd=given.command.rootdir,
+        nodes=placement.total_nodes,
+        tasks_per_node=tasks_per_node,
+        directives=merged_options(own, cluster.sbatch, cluster.strip),
+        limit_s=times.limit_s,
+        lead_s=times.lead_s,
+        signal_s=times.signal_s,
+        stop_s=times.limits.stop_s + times.limits.grace_s,
+        grace_s=times.limits.grace_s,
+        heartbeat_timeout_s=times.limits.heartbeat_timeout_s,
+        steps=steps,
+        pytest=pytest_text(given.command, given.python),
+        program=(*container.prefix, *given.program),
+        python=given.python,
+        common=merged_options(("--export=ALL", *container.options), cluster.srun, cluster.strip),
+        container=cluster.container,
+        image_import=container.image_import,
+        install=install,
+        prepare_s=cluster.install.timeout_s,
+    )
+
+
+def install_inputs(cluster: Cluster) -> dict[str, str]:
+    """What ``slurm_install`` is told: its inputs are environment variables."""
+    install = cluster.install
+    inputs = {"DISAGG_INSTALL_TIMEOUT_S": f"{install.timeout_s:g}"}
+    if install.command is not None:
+        inputs["DISAGG_INSTALL_COMMAND"] = shlex.join(install.command)
+    if install.wheel is not None:
+        inputs |= {"INSTALL_MODE": "wheel", "WHEEL_PATH": str(install.wheel)}
+    if install.source is not None:
+        inputs |= {"INSTALL_MODE": "source", "llmSrcNode": str(install.source)}
+    if install.tarball is not None:
+        inputs["llmTarfile"] = install.tarball
+    if install.sha256 is not None:
+        inputs["DISAGG_TARBALL_SHA256"] = install.sha256
+    return inputs
+
+
+def merged_options(own: Iterable[str], more: Iterable[str], strip: Iterable[str]) -> tuple[str, ...]:
+    """``own`` options without those that ``more`` gives too, then ``more``; none whose name is in ``strip``."""
+    theirs = tuple(more)
+    given = {_name(option) for option in theirs}
+    left_out = {_name(option) for option in strip}
+    kept = [*(option for option in own if _name(option) not in given), *theirs]
+    return tuple(option for option in kept if _name(option) not in left_out)
+
+
+def _name(option: str) -> str:
+    return option.partition("=")[0].strip()
+
+
+@dataclass(frozen=True)
+class _Times:
+    limits: Deadlines
+    limit_s: float
+    lead_s: float
+    signal_s: float
+
+
+def _times(case: Case, cluster: Cluster, *, steps_before: int) -> _Times:
+    """Run < lead before the limit < Slurm's limit: every stage of the run has ended before Slurm ends the job.
+
+    ``steps_before`` counts the steps that come before the roles, each with the install timeout of the cluster file.
+    """
+    limits = deadlines(case)
+    signal_s = math.ceil(limits.grace_s + WRITE_S)
+    for option in cluster.sbatch:
+        if found := re.fullmatch(r"--signal=.*@(\d+)", option):
+            signal_s = int(found[1])
+    install_s = cluster.install.timeout_s * steps_before
+    lead_s = max(limits.stop_s + limits.grace_s + WRITE_S, math.ceil(limits.grace_s + WRITE_S) + SIGNAL_RESOLUTION_S)
+    limit_s = cluster.time_limit or case.job_time_s
+    if limit_s is None:
+        limit_s = 60.0 * math.ceil((limits.total_s + install_s + lead_s) / 60.0)
+    # A given limit holds install and run together: what the one takes is not left for the other, see DISAGG_DEADLINE.
+    left_s = limit_s - lead_s
+    if left_s <= 0:
+        path, key = (None, "time_limit") if cluster.time_limit else (case.path, "slurm.job_time")
+        raise ConfigError(
+            [Problem(path, None, key, f"{limit_s:g} s", f"more than {lead_s:g} s, which it takes to stop")]
+        )
+    return _Times(deadlines(case, external_s=left_s), limit_s, lead_s, signal_s)
+
+
+def _check_gpus(case: Case, cluster: Cluster) -> None:
+    if cluster.gpus_per_node is not None and case.gpus_per_node > cluster.gpus_per_node:
+        expected = f"at most {cluster.gpus_per_node}, what a node of cluster {cluster.name or 'default'!r} has"
+        raise ConfigError([Problem(case.path, None, "hardware.gpus_per_node", str(case.gpus_per_node), expected)])
+
+
+def _directives(
+    case: Case, cluster: Cluster, given: JobInput, nodes: int, tasks_per_node: int, times: _Times
+) -> list[str]:
+    options = [
+        f"--job-name={case.id.text}",
+        "--open-mode=append",
+        f"--nodes={nodes}",
+        f"--ntasks={nodes * tasks_per_node}",
+        f"--ntasks-per-node={tasks_per_node}",
+        f"--time={math.ceil(times.limit_s / 60.0)}",
+        f"--signal=B:TERM@{times.signal_s:g}",
+        "--requeue" if given.requeue or cluster.requeue else "--no-requeue",
+    ]
+    gpus = {"gres": f"--gres=gpu:{case.gpus_per_node}", "gpus-per-node": f"--gpus-per-node={case.gpus_per_node}"}
+    options += [gpus[cluster.gpu_request]] if cluster.gpu_request in gpus else []
+    options += [f"--partition={cluster.partition}"] if cluster.partition else []
+    options += [f"--account={cluster.account}"] if cluster.account else []
+    options += [f"--exclude={','.join(given.exclude)}"] if given.exclude else []
+    return options
+
+
+def _steps(case: Case, cluster: Cluster, rules: Rules | None, placement: Placement) -> Iterable[Step]:
+    mpi = (f"--mpi={cluster.mpi}",) if cluster.mpi else ()
+    if placement.alone:
+        largest = max(placement.servers, key=lambda server: server.world_size)
+        prefix = environment_text(environment_of(cluster, largest.role, rules))
+        yield Step(ALONE, _task_nodes(largest), prefix, mpi)
+        return
+    users = [node for server in placement.servers for node in server.nodes]
+    for server in placement.servers:
+        shared = any(users.count(node) > 1 for node in server.nodes)
+        gpus = {"CUDA_VISIBLE_DEVICES": ",".join(map(str, server.shares[0].gpus))} if shared else {}
+        prefix = environment_text(environment_of(cluster, server.role, rules), gpus)
+        yield Step(server.role, _task_nodes(server), prefix, (*mpi, *(("--overlap",) if shared else ())))
+    for role in BESIDE:
+        prefix = environment_text(environment_of(cluster, role, rules))
+        yield Step(role, (COORDINATOR_NODE,), prefix, ("--overlap",))
+
+
+def _task_nodes(server: ServerPlacement) -> tuple[int, ...]:
+    return tuple(share.node for share in server.shares for _ in range(share.tasks))

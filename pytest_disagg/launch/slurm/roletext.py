@@ -1,0 +1,29 @@
+"""``pytestCommand`` of a role: text that ``slurm_run`` reads, without a shell, inside the step."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+
+from pytest_disagg.config.cluster_env import EnvironmentChange
+from pytest_disagg.launch.command import PytestCommand
+
+_JUNIT = Path("junit-of-the-role")
+_JUNIT_WORD = '"--junitxml=$DISAGG_RUN_DIR/junit/$DISAGG_SERVING_TYPE.xml"'
+"""Run directory and role are known only in the step, so these stay references."""
+
+
+def pytest_text(command: PytestCommand, python: str) -> str:
+    """The command that plays any role, every word quoted."""
+    _, *arguments = command.argv(_JUNIT)
+    words = [_JUNIT_WORD if word == f"--junitxml={_JUNIT}" else shlex.quote(word) for word in arguments]
+    return " ".join([shlex.quote(python), *words])
+
+
+def environment_text(change: EnvironmentChange, more: Mapping[str, str] | None = None) -> str:
+    """``unset A B && C=d``, to stand before a command; ``more`` lies over ``change``. Empty where nothing changes."""
+    unset = [f"unset {' '.join(change.unset)} &&"] if change.unset else []
+    return " ".join(
+        [*unset, *(f"{name}={shlex.quote(value)}" for name, value in {**change.set, **(more or {})}.items())]
+    )

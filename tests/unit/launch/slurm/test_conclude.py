@@ -1,0 +1,239 @@
+"""How a job ended, from the files that roles, steps and script leave behind."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import xmlschema
+
+from pytest_disagg.launch.slurm.codes import exit_code, highest
+from pytest_disagg.launch.slurm.conclude import SRUN_ENDED, Ending, conclude
+from pytest_disagg.launch.slurm.explain import Explanation
+from pytest_disagg.launch.slurm.facts import JobFacts, read_facts
+from pytest_disagg.launch.slurm.junit import merge
+from pytest_disagg.launch.slurm.result import JobResult
+from pytest_disagg.launch.slurm.submission import Submission
+from pytest_disagg.rundir.layout import RunDir
+from pytest_disagg.rundir.outcome import Outcome
+from pytest_disagg.rundir.state import Failure, RoleState
+
+XSD = Path(__file__).resolve().parents[3] / "data" / "junit.xsd"
+CASE = "disagg-e2e-x"
+ROLES = ("GEN_0", "CTX_0", "DISAGG_SERVER", "BENCHMARK")
+GREEN = (
+    '<testsuites><testsuite name="pytest" errors="0" failures="0" skipped="0" tests="1" time="1.0" '
+    'timestamp="2026-01-01T00:00:00" hostname="h"><testcase classname="t" name="test_e2e[x]" time="1.0">'
+    '<properties><property name="disagg_kind" value=""/></properties></testcase></testsuite></testsuites>'
+)
+CANCELLED = Explanation("Slurm job 7 was cancelled (scancel)", cancelled=True)
+NODE_FAILURE = Explanation("Slurm job 7 ended because of a node failure: n2 (down)")
+
+
+class Run:
+    """A run directory in the making."""
+
+    def __init__(self, tmp_path: Path) -> None:
+        self.rundir = RunDir.of(tmp_path, "7.0", CASE)
+        self.rundir.make()
+        self.submission = Submission(
+            CASE, str(tmp_path), "lab", ROLES, dict.fromkeys(ROLES, 1), 10.0, "t.py::test_e2e[x]"
+        )
+
+    def outcome(self, verdict: str = "pass", cause: Failure | None = None) -> None:
+        red = (cause.headline(),) if cause else ()
+        Outcome("7.0", CASE, verdict, cause.kind if cause else None, cause, red).write(self.rundir)
+
+    def failed(self, failure: Failure) -> None:
+        state = RoleState(failure.role, state="failed", failure=failure)
+        self.rundir.role(failure.role).write_text(json.dumps(state.to_dict()))
+
+    def exit(self, role: str, code: int | None, signal: str | None = None, reason: str = "") -> None:
+        said = {"role": role, "exit_code": code, "signal": signal, "reason": reason}
+        self.rundir.exit(role).write_text(json.dumps(said))
+
+    def srun(self, step: str, text: str) -> None:
+        (self.rundir.logs / f"{step}.srun.log").write_text(text)
+
+    def benchmark_junit(self, text: str = GREEN) -> None:
+        self.rundir.junit("BENCHMARK").write_text(text)
+
+    def conclude(self, explanation: Explanation | None = None, **facts: Any) -> JobResult:
+        given = {"job_id": "7", "nodes": "n[1-2]", "stage": "ended", "steps": dict.fromkeys(ROLES, 0), **facts}
+        return conclude(Ending(self.submission, self.rundir, "7", JobFacts(**given), explanation))
+
+    @property
+    def junit(self) -> str:
+        return (self.rundir.path / "junit.xml").read_text()
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    return Run(tmp_path)
+
+
+def from_outside(role: str, signal: str = "SIGTERM") -> Failure:
+    return Failure(role, "infrastructure", "measure", "stopped from outside (SIGTERM)", signal=signal)
+
+
+def test_a_green_run_stays_green(run: Run) -> None:
+    run.outcome()
+    run.benchmark_junit()
+    result = run.conclude()
+    assert (result.verdict, result.kind, result.red, exit_code(result)) == ("pass", None, (), 0)
+    assert "<failure" not in run.junit
+    assert 'name="disagg_job_id" value="7"' in run.junit
+    xmlschema.XMLSchema(str(XSD)).validate(run.junit)
+    assert JobResult.read(run.rundir.path) == result
+
+
+def test_a_worker_that_failed_is_seen_although_the_benchmark_passed(run: Run) -> None:
+    run.outcome()
+    run.benchmark_junit()
+    run.srun("CTX_0", "srun: error: n2: task 0: Exited with exit code 3\n")
+    result = run.conclude(steps={**dict.fromkeys(ROLES, 0), "CTX_0": 3})
+    assert result.kind == "infrastructure"
+    assert "CTX_0" in result.headline
+    assert "its step ended with exit code 3: n2: task 0: Exited with exit code 3" in result.headline
+    assert result.bad_nodes == ("n2",)
+    assert exit_code(result) == 8
+    assert 'failures="1"' in run.junit
+    assert run.junit.count("<testcase ") == 1
+    xmlschema.XMLSchema(str(XSD)).validate(run.junit)
+
+
+def test_the_true_code_and_not_sruns(run: Run) -> None:
+    cause = Failure("CTX_0", "functional", "measure", "its CTX server 0 ended: exit code 7", exit_code=7)
+    run.outcome("failed", cause)
+    result = run.conclude(steps={"CTX_0": 143, "GEN_0": 143, "DISAGG_SERVER": 1, "BENCHMARK": 1})
+    assert (result.kind, exit_code(result)) == ("functional", 7)
+    assert "exit code 7" in result.headline
+    assert "143" not in result.headline
+
+
+def test_without_an_outcome_the_cause_that_a_role_left_behind(run: Run) -> None:
+    run.exit("BENCHMARK", None, "SIGKILL")
+    run.failed(Failure("GEN_0", "infrastructure", "serve", "because", because_of="BENCHMARK"))
+    result = run.conclude(steps={**dict.fromkeys(ROLES, 1), "BENCHMARK": 137})
+    assert result.headline == (
+        "infrastructure: BENCHMARK failed in stage launch: its process was killed by SIGKILL before it started"
+    )
+    written = Outcome.from_dict(json.loads(run.rundir.outcome.read_text()))
+    assert (written.verdict, written.kind) == ("failed", "infrastructure")
+    assert "test_e2e[x]" in run.junit
+    xmlschema.XMLSchema(str(XSD)).validate(run.junit)
+
+
+def test_slurms_reason_comes_before_what_the_roles_say_of_being_stopped(run: Run) -> None:
+    run.outcome("failed", from_outside("BENCHMARK"))
+    run.benchmark_junit()
+    result = run.conclude(CANCELLED, steps=dict.fromkeys(ROLES, 143), signaled=1.0)
+    assert result.headline == "infrastructure: job failed in stage measure: Slurm job 7 was cancelled (scancel)"
+    assert (result.cancelled, exit_code(result)) == (True, 2)
+    assert "stopped from outside" in run.junit
+
+
+def test_what_roles_say_after_slurms_signal_follows_from_it(run: Run) -> None:
+    run.outcome("failed", Failure("CTX_0", "functional", "launch", "its server was killed by SIGTERM"))
+    result = run.conclude(CANCELLED, signaled=1.0, interrupted=True)
+    assert "was cancelled" in result.headline
+    assert (result.kind, result.cancelled) == ("infrastructure", True)
+
+
+def test_a_step_that_slurm_ended_without_a_word_of_ours(run: Run) -> None:
+    run.exit("CTX_0", 0, reason=SRUN_ENDED)
+    run.outcome("failed", Failure("CTX_0", "infrastructure", "measure", "its process ended with exit code 0"))
+    assert "node failure" in run.conclude(NODE_FAILURE, signaled=1.0).headline
+
+
+def test_a_cause_of_its_own_stays_the_cause(run: Run) -> None:
+    run.outcome("failed", Failure("CTX_0", "functional", "measure", "exit code 7", exit_code=7))
+    result = run.conclude(CANCELLED, signaled=1.0)
+    assert (result.kind, result.cancelled) == ("functional", True)
+    assert "exit code 7" in result.headline
+
+
+def test_a_run_that_was_over_is_not_red_for_the_end_of_its_job(run: Run) -> None:
+    run.outcome()
+    run.benchmark_junit()
+    result = run.conclude(CANCELLED, signaled=1.0, steps=dict.fromkeys(ROLES, 0))
+    assert (result.verdict, result.kind, result.cancelled) == ("pass", None, False)
+
+
+def test_a_node_failure_explains_a_role_that_vanished(run: Run) -> None:
+    run.outcome("failed", Failure("GEN_0", "infrastructure", "measure", "vanished: its beat stood still"))
+    assert "node failure: n2 (down)" in run.conclude(NODE_FAILURE).headline
+
+
+def test_the_rank_that_died_is_the_cause(run: Run) -> None:
+    run.outcome("failed", from_outside("GEN_0"))
+    run.exit("GEN_0", 143, None, "rank 5 of this step ended: killed by SIGKILL")
+    run.srun("GEN_0", "srun: error: n2: task 5: Killed\n")
+    result = run.conclude(steps={**dict.fromkeys(ROLES, 1), "GEN_0": 137})
+    assert "rank 5 of this step ended: killed by SIGKILL" in result.headline
+    assert result.bad_nodes == ("n2",)
+
+
+def test_an_install_that_failed(run: Run) -> None:
+    (run.rundir.path / "install.log").write_text("pip: no space left\n")
+    run.srun("install", "srun: error: n2: task 1: Exited with exit code 5\n")
+    result = run.conclude(stage="install", steps={"install": 5})
+    assert result.headline == (
+        "infrastructure: install failed in stage launch: the install step failed: n2: task 1: Exited with exit code 5"
+    )
+    assert "no space left" in run.junit
+
+
+def test_a_script_that_failed(run: Run) -> None:
+    result = run.conclude(stage="launch", steps={}, error="job.sh:9: mkdir x: exit code 1")
+    assert "the job script failed: job.sh:9: mkdir x: exit code 1" in result.headline
+
+
+def test_nothing_at_all(run: Run) -> None:
+    result = run.conclude(steps={})
+    assert "the job ended without an outcome and without a cause" in result.headline
+    assert exit_code(result) == 8
+
+
+def test_of_several_cases_the_highest_code() -> None:
+    kinds = (None, "regression", "infrastructure", "invalid")
+    results = [JobResult(CASE, "7", "7.0", "x", kind) for kind in kinds]  # type: ignore[arg-type]
+    assert highest(results) == 8
+    assert highest([]) == 0
+
+
+def test_one_junit_file_of_several(run: Run, tmp_path: Path) -> None:
+    run.benchmark_junit()
+    merge(tmp_path / "all.xml", [run.rundir.junit("BENCHMARK"), tmp_path / "missing" / "junit.xml"])
+    text = (tmp_path / "all.xml").read_text()
+    assert text.count("<testcase ") == 2
+    assert "is missing or is no junit file" in text
+    xmlschema.XMLSchema(str(XSD)).validate(text)
+
+
+def test_facts_of_the_script(tmp_path: Path) -> None:
+    assert read_facts(tmp_path) is None
+    (tmp_path / "job.facts").write_text(
+        "job_id 7\nrestart 1\nnodes n[1-2]\nstarted 10\nends 70\nsignal_s 5\nended 20\nstage run\n"
+        "signaled TERM 15\ninterrupted yes\nerror job.sh:1: false: exit code 1\nstep GEN_0 143\n"
+    )
+    facts = read_facts(tmp_path)
+    assert facts == JobFacts(
+        job_id="7",
+        restart=1,
+        nodes="n[1-2]",
+        started=10.0,
+        ends=70.0,
+        ended=20.0,
+        signal_s=5.0,
+        stage="run",
+        signaled=15.0,
+        interrupted=True,
+        error="job.sh:1: false: exit code 1",
+        steps={"GEN_0": 143},
+    )
+    (tmp_path / "job.facts").write_text("what is this\n")
+    with pytest.raises(ValueError, match="found 'what is this'"):
+        read_facts(tmp_path)

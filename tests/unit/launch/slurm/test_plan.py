@@ -1,0 +1,184 @@
+"""From a case and a cluster to steps, options and times."""
+
+from __future__ import annotations
+
+import pytest
+
+from pytest_disagg.errors import ConfigError
+from pytest_disagg.launch.slurm.plan import merged_options
+from pytest_disagg.launch.slurm.spec import JobSpec, Step
+from tests.unit.launch.slurm.conftest import MakeJob
+
+
+def step(job: JobSpec, role: str) -> Step:
+    (found,) = (each for each in job.steps if each.role == role)
+    return found
+
+
+def option(job: JobSpec, name: str) -> str | None:
+    """The value of an sbatch option; empty for one without a value, None where it is not given."""
+    values = [each.partition("=")[2] for each in job.directives if each.partition("=")[0] == name]
+    assert len(values) < 2, job.directives
+    return values[0] if values else None
+
+
+def test_slices_are_those_of_the_plan(make_job: MakeJob) -> None:
+    job = make_job()
+    assert [each.role for each in job.steps] == ["GEN_0", "CTX_0", "CTX_1", "DISAGG_SERVER", "BENCHMARK"]
+    assert step(job, "GEN_0").task_nodes == (0, 0, 0, 0, 1, 1, 1, 1)
+    assert step(job, "CTX_0").task_nodes == (2, 2)
+    assert step(job, "CTX_1").task_nodes == (3, 3)
+    assert step(job, "BENCHMARK").task_nodes == (0,)
+    assert (job.nodes, option(job, "--nodes")) == (4, "4")
+
+
+def test_enough_tasks_that_overlapping_steps_fit(make_job: MakeJob) -> None:
+    job = make_job()
+    # Four of GEN_0, the coordinator and the client are on the first node.
+    assert job.tasks_per_node == 6
+    assert (option(job, "--ntasks"), option(job, "--ntasks-per-node")) == ("24", "6")
+
+
+def test_an_uneven_server_names_a_host_for_each_task(make_job: MakeJob) -> None:
+    workers = {"gen": {"tensor_parallel_size": 6}, "ctx": {"tensor_parallel_size": 2}}
+    gen = step(make_job(worker_config=workers), "GEN_0")
+    assert gen.task_nodes == (0, 0, 0, 0, 1, 1)
+    assert not gen.even
+    assert gen.host_list == (0, 0, 0, 0, 1, 1)
+    assert step(make_job(), "GEN_0").host_list == (0, 1)
+
+
+def test_mpi_only_on_workers_and_overlap_only_beside_them(make_job: MakeJob) -> None:
+    job = make_job({"mpi": "pmix"})
+    assert {each.role: each.options for each in job.steps} == {
+        "GEN_0": ("--mpi=pmix",),
+        "CTX_0": ("--mpi=pmix",),
+        "CTX_1": ("--mpi=pmix",),
+        "DISAGG_SERVER": ("--overlap",),
+        "BENCHMARK": ("--overlap",),
+    }
+    assert not any("--mpi" in each for each in job.common)
+
+
+def test_servers_that_share_a_node_overlap_and_have_their_own_gpus(make_job: MakeJob) -> None:
+    job = make_job(
+        hardware={"gpus_per_node": 4, "num_ctx_servers": 1, "num_gen_servers": 1, "share_nodes": True},
+        worker_config={"gen": {"tensor_parallel_size": 2}, "ctx": {"tensor_parallel_size": 2}},
+    )
+    assert job.nodes == 1
+    for role, gpus in (("GEN_0", "0,1"), ("CTX_0", "2,3")):
+        assert step(job, role).options == ("--overlap",)
+        assert step(job, role).prefix == f"CUDA_VISIBLE_DEVICES={gpus}"
+
+
+@pytest.mark.parametrize(
+    ("request_form", "expected"),
+    [("gres", ("gpu:4", None)), ("gpus-per-node", (None, "4")), ("none", (None, None))],
+)
+def test_how_gpus_are_asked_for(make_job: MakeJob, request_form: str, expected: tuple[str | None, str | None]) -> None:
+    job = make_job({"gpu_request": request_form})
+    assert (option(job, "--gres"), option(job, "--gpus-per-node")) == expected
+
+
+def test_options_of_the_cluster_file(make_job: MakeJob) -> None:
+    cluster = {
+        "partition": "batch",
+        "account": "team",
+        "sbatch": ["--exclusive", "--segment=4", "--ntasks=99"],
+        "srun": ["--cpu-bind=none"],
+        "strip": ["--segment", "--open-mode"],
+    }
+    job = make_job(cluster, {"exclude": ("n1", "n2")})
+    assert (option(job, "--partition"), option(job, "--account"), option(job, "--exclude")) == (
+        "batch",
+        "team",
+        "n1,n2",
+    )
+    assert option(job, "--exclusive") == ""
+    assert option(job, "--ntasks") == "99"
+    assert option(job, "--segment") is None
+    assert option(job, "--open-mode") is None
+    assert job.common == ("--export=ALL", "--cpu-bind=none")
+
+
+def test_theirs_replace_ours_and_stripped_ones_go() -> None:
+    assert merged_options(["--a=1", "--b=2"], ["--b=3", "--c"], ["--c"]) == ("--a=1", "--b=3")
+
+
+def test_no_requeue_unless_asked(make_job: MakeJob) -> None:
+    assert option(make_job(), "--no-requeue") == ""
+    assert option(make_job({"requeue": True}), "--requeue") == ""
+    assert option(make_job({"requeue": True}), "--no-requeue") is None
+
+
+def test_the_limit_holds_run_stop_and_slurms_minute(make_job: MakeJob) -> None:
+    job = make_job()
+    # 600 s of run, then 60 s in which Slurm's signal may come early, and 6 s to stop: 11.1 minutes.
+    assert (job.lead_s, job.signal_s, job.limit_s) == (66, 6, 720)
+    assert (option(job, "--time"), option(job, "--signal")) == ("12", "B:TERM@6")
+    assert make_job({"install": {"command": ["/x"], "timeout_s": 600.0}}).limit_s == 1320
+
+
+def test_a_limit_that_is_too_short_is_refused(make_job: MakeJob) -> None:
+    with pytest.raises(ConfigError, match="time_limit: found 60 s, expected more than 66 s, which it takes to stop"):
+        make_job({"time_limit": "1"})
+    with pytest.raises(ConfigError, match="at least"):
+        make_job({"time_limit": "2"}, timeouts={"stop_s": 8, "grace_s": 1, "measure_s": 300})
+
+
+def test_a_limit_between_caps_the_run(make_job: MakeJob) -> None:
+    job = make_job({"time_limit": "10"})
+    assert job.limit_s == 600
+    assert option(job, "--time") == "10"
+
+
+def test_more_gpus_than_a_node_has(make_job: MakeJob) -> None:
+    with pytest.raises(ConfigError, match="found 4, expected at most 2"):
+        make_job({"gpus_per_node": 2})
+
+
+def test_an_aggregated_case_is_one_step_with_a_task_for_each_rank(make_job: MakeJob) -> None:
+    client = {"name": "c", "concurrency": 1, "isl": 8, "osl": 8}
+    job = make_job(
+        {"mpi": "pmix"},
+        cases=["aggr"],
+        server_configs=[{"name": "large", "tensor_parallel_size": 8, "client_configs": [client]}],
+        worker_config=None,
+        hardware={"gpus_per_node": 4},
+        benchmark=None,
+    )
+    (only,) = job.steps
+    assert (only.role, only.task_nodes, only.options) == ("BENCHMARK", (0, 0, 0, 0, 1, 1, 1, 1), ("--mpi=pmix",))
+
+
+def test_every_word_of_the_command_is_quoted(make_job: MakeJob) -> None:
+    text = make_job().pytest
+    assert "'--disagg-set=a=b c'" in text
+    assert '"--junitxml=$DISAGG_RUN_DIR/junit/$DISAGG_SERVING_TYPE.xml"' in text
+    assert text.startswith("/venv/bin/python -m pytest ")
+
+
+def test_environment_of_a_role(make_job: MakeJob) -> None:
+    environment = {"all": {"unset": ["UCX_TLS"], "set": {"A": "1"}}, "gen": {"set": {"A": "it's $x"}}}
+    job = make_job({"environment": environment})
+    assert step(job, "CTX_0").prefix == "unset UCX_TLS && A=1"
+    assert step(job, "GEN_0").prefix == "unset UCX_TLS && A='it'\"'\"'s $x'"
+
+
+@pytest.mark.parametrize(
+    ("install", "words"),
+    [
+        ({"command": ["/a b", "-c"]}, ["DISAGG_INSTALL_COMMAND='/a b' -c"]),
+        ({"wheel": "/x.whl"}, ["INSTALL_MODE=wheel", "WHEEL_PATH=/x.whl"]),
+        ({"source": "/src"}, ["INSTALL_MODE=source", "llmSrcNode=/src"]),
+        (
+            {"tarball": "https://h/t.tar.gz", "sha256": "a" * 64},
+            ["llmTarfile=https://h/t.tar.gz", "DISAGG_TARBALL_SHA256=" + "a" * 64],
+        ),
+    ],
+)
+def test_what_slurm_install_is_told(make_job: MakeJob, install: dict[str, object], words: list[str]) -> None:
+    found = make_job({"install": install}).install
+    assert set(words) <= set(found)
+    assert found[-1].endswith("/bin/slurm_install")
+    assert make_job().install == ()
