@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Installs the Debian packages that tests/slurm needs; does nothing where they are there, where we are not root, or where
-# this is no Debian: those tests are then skipped and say so. `tests/apt.sh accounting` adds slurmdbd and MariaDB.
+# Installs the Debian packages that tests/slurm needs, and starts none of their services. Does nothing where they are
+# there, where we are not root, or where this is no Debian: the tests that need them are then skipped and say so.
+# `tests/apt.sh accounting` adds slurmdbd and MariaDB.
 set -euo pipefail
 packages=(slurmctld slurmd slurm-client munge shellcheck)
 [ "${1:-}" != accounting ] || packages+=(slurmdbd mariadb-server)
@@ -13,6 +14,13 @@ done
 if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
     echo "tests/apt.sh: not installed: ${missing[*]} (needs root and apt-get); the tests that need them are skipped" >&2
     exit 0
+fi
+# Packages ask this program whether they may start their services: 101 is no. A machine's own answer stays.
+policy=/usr/sbin/policy-rc.d
+if [ ! -e "$policy" ]; then
+    trap 'rm -f "$policy"' EXIT
+    printf '#!/bin/sh\nexit 101\n' >"$policy"
+    chmod 755 "$policy"
 fi
 export DEBIAN_FRONTEND=noninteractive
 apt-get update -qq

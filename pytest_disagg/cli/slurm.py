@@ -112,26 +112,6 @@ def write_report(path: Path, results: Sequence[JobResult]) -> None:
     merge(path, [Path(result.junit) for result in results])
 
 
-def follow(jobs: Sequence[Job]) -> list[JobResult]:
-    """Follow the jobs to their end. Ctrl-C or SIGTERM cancels them and waits until they are gone; a second Ctrl-C leaves.
-
-    Raises:
-        KeyboardInterrupt: the second Ctrl-C.
-    """
-    from pytest_disagg.launch.slurm.follow import Follower
-
-    follower = Follower(jobs, Screen())
-    with sigterm_as_interrupt():
-        try:
-            return follower.run()
-        except KeyboardInterrupt:
-            print(
-                f"\ncancelling {', '.join(follower.cancel()) or 'nothing'}; Ctrl-C again to leave without waiting",
-                flush=True,
-            )
-            return follower.run()
-
-
 @contextmanager
 def sigterm_as_interrupt() -> Iterator[None]:
     """While inside, the first SIGTERM acts as Ctrl-C. Later ones do nothing, to the end of this process.

@@ -1,10 +1,13 @@
-"""The blocks of a case file that are ours to define, so unknown keys are errors: ``timeouts``, ``gate``, ``slo``."""
+"""The blocks of a case file that are ours to define, so unknown keys are errors: ``timeouts``, ``gate``, ``slo``,
+``precheck``."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from pytest_disagg.config.fields import unexpected
 
 Seconds = Annotated[float, Field(gt=0, strict=True)]
 Ratio = Annotated[float, Field(ge=0, le=1, strict=True)]
@@ -57,6 +60,22 @@ class Slo(OurBlock):
     ttft_ms: Annotated[float, Field(gt=0, strict=True)] | None = None
     tpot_ms: Annotated[float, Field(gt=0, strict=True)] | None = None
     e2el_ms: Annotated[float, Field(gt=0, strict=True)] | None = None
+
+
+def _command(value: Any) -> Any:
+    words = value if isinstance(value, (list, tuple)) else ()
+    if not words or not all(isinstance(word, str) for word in words) or not words[0].strip():
+        raise unexpected("a command as a list of words, the program first")
+    return tuple(words)
+
+
+class Precheck(OurBlock):
+    """A command that every rank of every server runs in a Slurm job before the servers; no shell sees it."""
+
+    command: Annotated[tuple[str, ...], BeforeValidator(_command)] = Field(
+        description="program and arguments; it ends with 0 where the server can be started"
+    )
+    timeout_s: Seconds = Field(default=300, description="all servers' ranks together, beside the run's own limit")
 
 
 EngineName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]*$")]

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
-    from pytest_disagg.config.blocks import Gate, Slo, Timeouts
+    from pytest_disagg.config.blocks import Gate, Precheck, Slo, Timeouts
     from pytest_disagg.config.sim import SimSettings
 
 Mode = Literal["e2e", "gen_only", "gen_only_no_context", "ctx_only", "aggregated"]
@@ -144,6 +144,8 @@ class Case:
     numa_bind: bool = False
     total_s: float = 10800.0
     job_time_s: float | None = None
+    precheck: Precheck | None = None
+    nsys: bool = False
 
     def server(self, kind: ServerKind) -> ServerSpec | None:
         """The spec of that kind; None where this case has none."""

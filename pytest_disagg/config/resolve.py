@@ -177,6 +177,7 @@ class _Source:
         notes: list[str] = []
         if rehearsed:
             servers, loads, notes = self._rehearse(servers, loads)
+            notes += ["rehearsal: no precheck"] if file.precheck else []
         elif any(load.accuracy for load in (*loads, *(client for spec in servers for client in spec.clients))):
             notes.append("accuracy tests are not run by this version; nothing here says whether the answers are right")
         job_time_s: float | None = file.slurm.job_time
@@ -205,6 +206,8 @@ class _Source:
             numa_bind=file.slurm.numa_bind,
             total_s=_total_s(file.slurm.timeout, job_time_s),
             job_time_s=job_time_s,
+            precheck=None if rehearsed else file.precheck,
+            nsys=file.profiling.nsys_on and not rehearsed,
         )
 
     def _with_mode(self, case_id: CaseId) -> CaseId:

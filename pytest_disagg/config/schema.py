@@ -1,9 +1,9 @@
 """The two kinds of case file as Pydantic models: TensorRT-LLM's perf-sanity schema, and our own blocks beside it.
 
-Who owns a block decides how strict it is. Ours (``timeouts``, ``gate``, ``slo``, ``sim``) refuse unknown keys.
-TensorRT-LLM's harness blocks are :class:`Harness`: keys beyond the known ones are taken, unless they look like a slip
-of a known one. An engine's blocks (:class:`ServerBlock`) pass through as they are; only what this package reads of them
-has a type.
+Who owns a block decides how strict it is. Ours (``timeouts``, ``gate``, ``slo``, ``sim``, ``precheck``) refuse unknown
+keys. TensorRT-LLM's harness blocks are :class:`Harness`: keys beyond the known ones are taken, unless they look like a
+slip of a known one. An engine's blocks (:class:`ServerBlock`) pass through as they are; only what this package reads of
+them has a type.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from pytest_disagg.config.blocks import EngineName, Gate, Slo, Timeouts
+from pytest_disagg.config.blocks import EngineName, Gate, Precheck, Slo, Timeouts
 from pytest_disagg.config.fields import (
     Concurrencies,
     Count,
@@ -67,6 +67,11 @@ class SlurmBlock(Harness):
     job_time: JobTime = Field(default=None, description="Slurm's time limit of the job")
     numa_bind: Flag = False
     also_known = ("script_file", "partition", "account", "job_name", "extra_args", "set_segment")
+
+
+class Profiling(Harness):
+    nsys_on: Flag = Field(default=False, description="Slurm jobs: every server runs under nsys")
+    also_known = ("ctx_profile_range", "gen_profile_range")
 
 
 def _rate(value: Any) -> Any:
@@ -225,7 +230,9 @@ class CaseFile(Harness):
     gate: Annotated[Gate, Section] = Gate()
     sim: Annotated[SimSettings, Section] = SimSettings()
     slo: Slo | None = None
-    also_known = ("sequence", "profiling", "cluster")
+    precheck: Precheck | None = None
+    profiling: Annotated[Profiling, Section] = Profiling()
+    also_known = ("sequence", "cluster")
 
 
 def _listing(allowed: tuple[str, ...]) -> Any:

@@ -16,6 +16,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pytest_disagg.records.ci import ci_fields
 from pytest_disagg.records.gpu import GpuProbe, gpu_type, probe
 from pytest_disagg.redact import redact_data, redact_env
 from pytest_disagg.version import __version__
@@ -23,7 +24,7 @@ from pytest_disagg.version import __version__
 if TYPE_CHECKING:
     from pytest_disagg.config.case import Case
 
-__all__ = ["collect", "git_state", "gpu_type"]
+__all__ = ["collect", "git_state", "gpu_type", "slurm_facts"]
 
 GIT_TIMEOUT_S = 5.0
 _SLURM = (
@@ -68,7 +69,8 @@ def collect(
         "cpu": _guarded(_cpu),
         "memory": _guarded(_memory),
         "kernel": {"system": platform.system(), "release": platform.release(), "machine": platform.machine()},
-        "slurm": {name: env[name] for name in _SLURM if name in env},
+        "slurm": slurm_facts(env),
+        "ci": ci_fields(env),
         "container": _image(case, env),
         "config": {
             "path": str(case.path),
@@ -80,6 +82,15 @@ def collect(
         },
         "environment": redact_env(dict(sorted(env.items()))),
     }
+
+
+def slurm_facts(environ: Mapping[str, str]) -> dict[str, str]:
+    """What Slurm says of this process, under Slurm's own names; empty outside of a job.
+
+    ``slurm_run`` takes these variables from roles that must not find an MPI, and leaves them as ``DISAGG_<name>``.
+    """
+    found = {name: environ.get(name) or environ.get(f"DISAGG_{name}") for name in _SLURM}
+    return {name: value for name, value in found.items() if value}
 
 
 def git_state(directory: Path) -> dict[str, Any]:

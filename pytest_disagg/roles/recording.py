@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import time
 from collections.abc import Sequence
@@ -27,20 +26,29 @@ def gate_of(session: RoleSession, name: str, points: Sequence[Point]) -> GateRes
 def record_of(session: RoleSession, prepared: Prepared, point: Point, gate: GateResult) -> records.Record:
     """The record of one point, not yet judged."""
     manifest = prepared.manifest
-    git = manifest["git"]["config"]
+    git, slurm, ci = manifest["git"]["config"], manifest["slurm"], manifest["ci"]
+    ours = ci.get("s_commit", git.get("sha", "")) == git.get("sha", "")
     identity = records.Identity(
         run_id=session.options.run_id,
         created_ms=int(time.time() * 1000),
         gpu_type=prepared.gpu,
-        cluster=os.environ.get("SLURM_CLUSTER_NAME", ""),
+        cluster=slurm.get("SLURM_CLUSTER_NAME", ""),
         host=socket.gethostname(),
         git_sha=git.get("sha", ""),
         git_branch=git.get("branch", ""),
-        git_dirty=git.get("dirty"),
+        # The build's commit can be that of another repository: then nothing is known of changes beside it.
+        git_dirty=git.get("dirty") if ours else None,
         stage_name=session.options.stage_name,
         client_tool=point.result.tool,
         client_tool_version=point.result.tool_version,
         package_version=manifest["version"],
+        extra={
+            "b_profiled": session.case.nsys or None,
+            "s_slurm_job_id": slurm.get("SLURM_JOB_ID"),
+            "s_slurm_nodes": slurm.get("SLURM_JOB_NODELIST"),
+            "s_slurm_partition": slurm.get("SLURM_JOB_PARTITION"),
+            **ci,
+        },
     )
     judgement = records.Judgement(
         valid=gate.ok, invalid_reason="; ".join(finding.text for finding in gate.findings), low_n=gate.low_n

@@ -6,7 +6,9 @@ a Python of 3.8 or later. The same sources give the same bytes.
 
 from __future__ import annotations
 
+import importlib.util
 import io
+import marshal
 import sys
 import zipfile
 from pathlib import Path
@@ -49,6 +51,7 @@ def archive(program: str) -> bytes:
     for path in sorted(here.glob("*.py")):
         if path.name != Path(__file__).name:
             members[f"pytest_disagg/wrapper/{path.name}"] = path.read_bytes()
+    members.update({f"{name}c": _compiled(name, source) for name, source in members.items() if name != "__main__.py"})
     data = io.BytesIO()
     with zipfile.ZipFile(data, "w", zipfile.ZIP_DEFLATED) as bundle:
         for name in sorted(members):
@@ -57,6 +60,15 @@ def archive(program: str) -> bytes:
             info.external_attr = 0o644 << 16
             bundle.writestr(info, members[name])
     return data.getvalue()
+
+
+def _compiled(name: str, source: bytes) -> bytes:
+    """The bytecode of a module for this Python, which saves a tenth of a second at every start; another one compiles.
+
+    In the form of PEP 552 that is not checked against its source.
+    """
+    header = importlib.util.MAGIC_NUMBER + (1).to_bytes(4, "little") + importlib.util.source_hash(source)
+    return header + marshal.dumps(compile(source, name, "exec", dont_inherit=True))
 
 
 def main() -> int:

@@ -13,6 +13,7 @@ from pytest_disagg.wrapper.console import WrapperError
 
 NAME_VARIABLE, NAME_DEFAULT = "DISAGG_PACKAGE", "tensorrt_llm"
 LIBRARIES_VARIABLE = "DISAGG_PACKAGE_LIBS"
+PYTHON_VARIABLE = "DISAGG_PYTHON"
 PLACEHOLDER = "TRTLLM_WHL_PATH"
 GENERIC_PLACEHOLDER = "PACKAGE_PATH"
 LOOKUP_TIMEOUT_S = 120.0
@@ -30,8 +31,8 @@ except metadata.PackageNotFoundError:
 
 
 def python(environ: Mapping[str, str]) -> str:
-    """The interpreter that ``python3`` means in ``environ``, else the one that runs this."""
-    return shutil.which("python3", path=environ.get("PATH")) or sys.executable
+    """DISAGG_PYTHON, else what ``python3`` means in ``environ``, else the interpreter that runs this."""
+    return environ.get(PYTHON_VARIABLE) or shutil.which("python3", path=environ.get("PATH")) or sys.executable
 
 
 class Package:

@@ -16,6 +16,7 @@ what
   DISAGG_INSTALL_COMMAND        command text to run instead
   POST_INSTALL_HOOK             program to run on each node afterwards
   DISAGG_PACKAGE                package whose wheel it is (tensorrt_llm)
+  DISAGG_PYTHON                 the Python that it is installed into (python3 on PATH)
   GITHUB_CLONE_TOKEN            for requirements that are cloned from github.com
 how
   jobWorkspace                  folder that all nodes share; holds install_<attempt>_node_<n>.log

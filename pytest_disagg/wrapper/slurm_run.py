@@ -21,6 +21,7 @@ who and where
   DISAGG_PERF_CHECK_COMMAND, DISAGG_PERF_REPORT_COMMAND   instead of TensorRT-LLM's scripts
   coverageConfigFile            coverage template; each step uses a filled copy
   DISAGG_PACKAGE, DISAGG_PACKAGE_LIBS   package under test (tensorrt_llm, <package>/libs)
+  DISAGG_PYTHON                 the Python that has it (python3 on PATH)
   installScript                 program to run instead of the built-in installation
 """
 

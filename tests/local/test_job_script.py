@@ -5,11 +5,13 @@ from __future__ import annotations
 import shutil
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pytest_disagg.config.blocks import Precheck
 from pytest_disagg.config.case import Case
 from pytest_disagg.config.cluster import Cluster
 from pytest_disagg.config.cluster_env import load_rules
@@ -37,6 +39,7 @@ CLUSTERS = {"plain": {}, "full": FULL, "apptainer": {"container": "apptainer", "
 
 
 def scripts(case: Case, tmp_path: Path) -> Iterator[Path]:
+    case = replace(case, precheck=Precheck(command=("/bin/echo", HOSTILE)))
     for name, content in CLUSTERS.items():
         cluster = Cluster.model_validate({**content, "name": "oci-aga-1"})
         rules = load_rules(cluster.environment_rules) if cluster.environment_rules else None
@@ -47,6 +50,8 @@ def scripts(case: Case, tmp_path: Path) -> Iterator[Path]:
             python="/venv/bin/python",
             program=("/venv/bin/python", "/runs/jobs/a b/bin/slurm_run"),
             install_program=("/venv/bin/python", "/runs/jobs/a b/bin/slurm_install"),
+            check_program=("/venv/bin/python", "/runs/jobs/a b/bin/node_check.py"),
+            profiling={"gen": "1-100"},
         )
         path = tmp_path / f"{name}.sh"
         path.write_text(render(plan_job(case, cluster, rules, given)))

@@ -54,8 +54,10 @@ def accounted_slurm() -> Iterator[SlurmCluster]:
 
 
 @pytest.fixture
-def project(slurm: SlurmCluster, tmp_path: Path) -> Iterator[Project]:
+def project(slurm: SlurmCluster, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Project]:
     """A project with a case and a cluster file; every process that it started is gone after the test."""
     made = Project.make(tmp_path, slurm)
+    # As record_property does it, which refuses the junit family that pytest writes by default.
+    made.note = lambda name, value: request.node.user_properties.append((name, value))
     yield made
     made.close()

@@ -69,6 +69,11 @@ WHOLE_NODES: dict[str, Any] = {
     },
 }
 """The same with every GPU of GEN_0's nodes: eight ranks."""
+ONE_NODE: dict[str, Any] = {
+    "hardware": {"gpus_per_node": 2, "num_ctx_servers": 1, "num_gen_servers": 1, "share_nodes": True},
+    "worker_config": {kind: {**block, "tensor_parallel_size": 1} for kind, block in CASE["worker_config"].items()},
+}
+"""The quickest whole run: one CTX and one GEN server beside each other."""
 CLUSTER: dict[str, Any] = {"interface": "127.0.0.1", "mpi": "none", "environment_rules": "none"}
 
 
@@ -130,6 +135,8 @@ class Project:
     slurm: SlurmCluster
     commands: list[Command] = field(default_factory=list)
     before: frozenset[Path] = field(default_factory=lambda: temporary_folders())
+    note: Callable[[str, object], None] = print
+    """What is worth knowing of a passing test: how long things took."""
 
     @classmethod
     def make(cls, folder: Path, slurm: SlurmCluster) -> Project:
@@ -156,7 +163,9 @@ class Project:
 
     @property
     def env(self) -> dict[str, str]:
-        return {**self.slurm.env, "DISAGG_CLUSTER": str(self.folder / "cluster.yaml"), "PYTHONUNBUFFERED": "1"}
+        """What commands and their jobs see: this project's cluster file, and no earlier run of another test."""
+        own = {"DISAGG_CLUSTER": self.folder / "cluster.yaml", "DISAGG_HISTORY": self.folder / "history"}
+        return {**self.slurm.env, **{name: str(path) for name, path in own.items()}, "PYTHONUNBUFFERED": "1"}
 
     def start(self, *argv: str, env: Mapping[str, str] | None = None) -> Command:
         """Start a command in the project, its output in a file."""
@@ -217,6 +226,11 @@ class Job:
     project: Project
     command: Command
     job_id: str
+    event_at: float | None = None
+
+    def event(self) -> None:
+        """What happens next should end the job; how long that takes is noted, and never judged."""
+        self.event_at = time.monotonic()
 
     @property
     def rundir(self) -> RunDir:
@@ -239,6 +253,7 @@ class Job:
 
     def kill(self, role: str) -> None:
         """``kill -9`` of the role's pytest."""
+        self.event()
         os.kill(int(self.state(role)["pid"]), signal.SIGKILL)
 
     def rank_pid(self, role: str, rank: int) -> int:
@@ -248,7 +263,10 @@ class Job:
         return int(said["pid"])
 
     def end(self) -> int:
-        return self.command.end()
+        code = self.command.end()
+        if self.event_at is not None:
+            self.project.note("seconds_from_event_to_verdict", round(time.monotonic() - self.event_at, 1))
+        return code
 
     def result(self) -> dict[str, Any]:
         found = read_json(self.rundir.path / "job.json")

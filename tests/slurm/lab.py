@@ -73,7 +73,7 @@ KillWait={kill_wait}
 UnkillableStepTimeout=30
 SlurmctldTimeout=60
 SlurmdTimeout=60
-MessageTimeout=10
+MessageTimeout=6
 SchedulerParameters=sched_min_interval=200000,batch_sched_delay=0
 SchedulerType=sched/builtin
 JobRequeue=1

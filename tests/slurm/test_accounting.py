@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 
 from pytest_disagg.launch.slurm import client
-from tests.slurm.jobs import Job, Project
+from tests.slurm.jobs import ONE_NODE, Job, Project
 from tests.slurm.lab import SlurmCluster, until
 
 
 @pytest.fixture
 def accounted(accounted_slurm: SlurmCluster, tmp_path: Path) -> Iterator[Project]:
     made = Project.make(tmp_path, accounted_slurm)
+    made.case("job", **ONE_NODE)
     yield made
     made.close()
     accounted_slurm.reset()

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import pytest
-
-from tests.slurm.jobs import LONG_LOAD, ROLES, Job, Project
+from tests.slurm.jobs import LONG_LOAD, ONE_NODE, ROLES, Job, Project
 
 
 def submitted(project: Project, *arguments: str) -> Job:
@@ -24,6 +22,7 @@ def test_dry_run_prints_plan_and_script_and_leaves_nothing(project: Project) -> 
 
 
 def test_wait_attaches_again(project: Project) -> None:
+    project.case("job", **ONE_NODE)
     job = submitted(project)
     first = project.disagg("wait", job.job_id)
     first.wait_for(lambda: "RUNNING" in first.output, "the job to run")
@@ -94,13 +93,13 @@ def test_a_retry_leaves_out_the_node_that_failed(project: Project) -> None:
     assert "--exclude=n2" in "".join(path.read_text() for path in project.work_dir.glob("jobs/2*-*/job.sh"))
 
 
-@pytest.mark.parametrize("program", ["slurmctld"])
-def test_an_outage_during_the_wait_is_not_the_end(project: Project, program: str) -> None:
+def test_an_outage_during_the_wait_is_not_the_end(project: Project) -> None:
+    project.case("job", **ONE_NODE)
     job = project.started()
     slurm = project.slurm
-    slurm.stop_daemon(program)
+    slurm.stop_daemon("slurmctld")
     job.command.wait_for(lambda: "Slurm does not answer, still waiting" in job.command.output, "the outage to be seen")
-    slurm.daemon(program, program, "-D", "-f", str(slurm.conf))
+    slurm.daemon("slurmctld", "slurmctld", "-D", "-f", str(slurm.conf))
     job.command.wait_for(lambda: "Slurm answers again" in job.command.output, "the end of the outage")
     job.slurm("scancel", job.job_id)
     assert job.end() == 2, job.said()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.slurm.jobs import Job, Project
+from tests.slurm.jobs import ONE_NODE, Job, Project
 
 SRUN = """\
 #!/bin/bash
@@ -47,6 +47,7 @@ def test_pyxis(project: Project) -> None:
     notes = project.folder / "notes"
     env = stand_ins(project, notes, srun=SRUN, enroot=ENROOT)
     images = project.folder / "images"
+    project.case("job", **ONE_NODE)
     project.cluster(container="pyxis", image="registry/image:tag", image_dir=str(images), container_env=["MINE"])
     for _ in range(2):
         command = project.disagg("run", "cases/job.yaml", "--config-dir=cases", "--junitxml=r.xml", env=env)

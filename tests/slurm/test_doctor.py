@@ -15,7 +15,7 @@ def test_a_cluster_that_is_as_its_file_says(project: Project) -> None:
     command = project.disagg("doctor")
     assert command.end() == 0, command.output
     assert "all is well" in command.output
-    assert f"ok   readable on a node: {project.folder}" in command.output
+    assert f"ok   models_root on a node: {project.folder}" in command.output
     assert list(project.work_dir.iterdir()) == []
 
 
@@ -24,8 +24,8 @@ def test_a_cluster_that_is_as_its_file_says(project: Project) -> None:
     [
         ({"partition": "nosuch"}, "BAD  partition: nosuch\n     mend: set partition to one of: batch"),
         ({"gpus_per_node": 8}, "BAD  GPUs per node: Slurm says 4, the file 8\n     mend: gpus_per_node: 4"),
-        ({"models_root": "/nowhere"}, "BAD  readable on a node: /nowhere"),
-        ({"python": "/nowhere/python"}, "BAD  /nowhere/python with pytest-disagg on a node"),
+        ({"models_root": "/nowhere"}, "BAD  models_root on a node: found /nowhere: No such file or directory"),
+        ({"python": "/nowhere/python"}, "execve(): /nowhere/python: No such file or directory"),
         ({"container": "pyxis", "image": "a:1"}, "BAD  pyxis: srun has no --container-image"),
         ({"sbatch": ["--nodelist=nosuch"]}, "BAD  sbatch --test-only: "),
     ],

@@ -7,7 +7,7 @@ import signal
 
 import yaml
 
-from tests.slurm.jobs import LONG_LOAD, Job, Project, assert_red
+from tests.slurm.jobs import CASE, LONG_LOAD, ONE_NODE, Job, Project, assert_red
 
 INFRASTRUCTURE, FUNCTIONAL, CANCELLED = 8, 7, 2
 
@@ -33,6 +33,7 @@ def test_kill_9_of_a_workers_pytest(project: Project) -> None:
 
 def test_one_rank_of_a_two_node_server_dies(project: Project) -> None:
     job = project.started()
+    job.event()
     os.kill(job.rank_pid("GEN_0", 1), signal.SIGKILL)
     assert_red(job, INFRASTRUCTURE, "infrastructure", "GEN_0", "rank 1")
     job.assert_nothing_left()
@@ -41,6 +42,7 @@ def test_one_rank_of_a_two_node_server_dies(project: Project) -> None:
 def test_a_node_is_set_down(project: Project) -> None:
     job = project.started()
     project.slurm.stop_daemon("n3")
+    job.event()
     job.slurm("scontrol", "update", "nodename=n3", "state=down", "reason=pulled")
     assert_red(job, INFRASTRUCTURE, "infrastructure", "node failure", "n3")
     assert job.result()["bad_nodes"] == ["n3"]
@@ -50,6 +52,7 @@ def test_a_node_is_set_down(project: Project) -> None:
 
 def test_scancel(project: Project) -> None:
     job = project.started()
+    job.event()
     job.slurm("scancel", job.job_id)
     junit = assert_red(job, CANCELLED, "infrastructure", f"Slurm job {job.job_id} was cancelled")
     assert "stage measure" in junit.headline
@@ -58,6 +61,7 @@ def test_scancel(project: Project) -> None:
 
 def test_ctrl_c_cancels_the_job_and_says_so(project: Project) -> None:
     job = project.started()
+    job.event()
     job.command.interrupt()
     assert_red(job, CANCELLED, "infrastructure", "was cancelled")
     assert f"cancelling {job.job_id}" in job.command.output
@@ -65,16 +69,21 @@ def test_ctrl_c_cancels_the_job_and_says_so(project: Project) -> None:
 
 
 def test_the_time_limit(project: Project) -> None:
-    # Due about as soon as the job starts: Slurm looks at limits now and then only.
+    # Due about as soon as the job starts: Slurm looks at limits every 30 s only.
+    project.case("job", **ONE_NODE)
     project.cluster(sbatch=["--time=6", "--signal=B:TERM@355"])
     command = project.run(LONG_LOAD)
     job = Job(project, command, project.job_id(command))
+    log = project.work_dir / "jobs" / job.job_id / f"slurm_{job.job_id}.log"
+    command.wait_for(lambda: log.exists() and "got SIGTERM" in log.read_text(), "Slurm's signal")
+    job.event()
     assert_red(job, INFRASTRUCTURE, "infrastructure", "reached its time limit")
     job.assert_nothing_left()
 
 
 def test_a_requeue_ends_the_run_and_starts_another(project: Project) -> None:
     project.cluster(requeue=True)
+    project.case("job", **ONE_NODE)
     job = project.started()
     job.slurm("scontrol", "requeue", job.job_id)
     job.command.wait_for(
@@ -102,6 +111,17 @@ def test_the_benchmark_dies(project: Project) -> None:
     job = project.started()
     job.kill("BENCHMARK")
     assert_red(job, INFRASTRUCTURE, "infrastructure", "BENCHMARK", "SIGKILL")
+    job.assert_nothing_left()
+
+
+def test_a_role_that_does_not_stop_is_stopped(project: Project) -> None:
+    """CTX_1 hangs when BENCHMARK dies: it gets its time, then TERM; the run ends with the cause all the same."""
+    project.case("job", timeouts={**CASE["timeouts"], "stop_s": 2})
+    job = project.started()
+    os.kill(int(job.state("CTX_1")["pid"]), signal.SIGSTOP)
+    job.kill("BENCHMARK")
+    assert_red(job, INFRASTRUCTURE, "infrastructure", "BENCHMARK", "SIGKILL")
+    assert "still running: CTX_1: TERM" in job.said()
     job.assert_nothing_left()
 
 

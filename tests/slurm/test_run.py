@@ -20,14 +20,14 @@ def test_a_case_on_four_nodes(project: Project) -> None:
 
     rundir = job.rundir
     assert job.outcome()["verdict"] == "insufficient-history"
-    assert job.result()["steps"] == dict.fromkeys(ROLES, 0)
+    assert job.result()["steps"] == dict.fromkeys(("check", *ROLES), 0)
     assert {record["s_case_id"] for record in read_records(rundir.records)} == {CASE_ID}
     for role in ROLES:
         assert rundir.pytest_log(role).stat().st_size > 0
         assert rundir.junit(role).exists()
     for name in ("gen_server_0.log", "ctx_server_0.log", "ctx_server_1.log", "disagg_server.log"):
         assert (rundir.path / name).is_file()
-    assert (rundir.path / f"slurm_{job.job_id}.log").read_text().count("ended: exit code 0") == len(ROLES)
+    assert (rundir.path / f"slurm_{job.job_id}.log").read_text().count("ended: exit code 0") == len(ROLES) + 1
     junit = project.junit()
     assert junit.text == ""
     assert any("ttft" in name for name in junit.properties)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 import stat
 from pathlib import Path
 
 from pytest_disagg.rundir.layout import RunDir
 from tests.slurm.jobs import CASE, CASE_ID, Job, Project
+from tests.slurm.test_lists import alone, merged
 
 SMALL = {"gpus_per_node": 2, "num_ctx_servers": 1, "num_gen_servers": 1, "share_nodes": True}
 ONE_GPU = {kind: {**block, "tensor_parallel_size": 1} for kind, block in CASE["worker_config"].items()}
@@ -55,19 +57,21 @@ def test_one_after_the_other_in_one_allocation_do_not_meet(project: Project) -> 
     assert {outcome["verdict"] for outcome in outcomes} == {"insufficient-history"}
 
 
-def test_many_jobs_of_one_command_are_one_squeue_call_a_poll(project: Project) -> None:
-    names = [f"case{i}" for i in range(4)]
+def test_twenty_jobs_of_one_list_are_one_squeue_call_a_poll(project: Project) -> None:
+    names = [f"case{i:02}" for i in range(20)]
     for name in names:
-        project.case(name, hardware=SMALL, worker_config=ONE_GPU, cases=CASE["cases"])
+        alone(project, name)
+    (project.folder / "list.txt").write_text("\n".join(names))
     env, calls = counted(project, "squeue")
-    command = project.disagg(
-        "run", *(f"cases/{name}.yaml" for name in names), "--config-dir=cases", "--junitxml=all.xml", env=env
-    )
-    ids = [project.job_id(command, i) for i in range(len(names))]
+    command = project.disagg("run", "--test-list=list.txt", "--config-dir=cases", "--junitxml=all.xml", env=env)
     assert command.end() == 0, command.output
-    polls = [line for line in calls.read_text().splitlines() if "--states=all" in line]
-    assert f"--jobs={','.join(ids)}" in polls[0]
-    # Each call names exactly the jobs that were open: the list only ever shrinks, and no job is asked for twice.
-    asked = [set(line.partition("--jobs=")[2].split()[0].split(",")) for line in polls]
-    assert all(later <= earlier for earlier, later in itertools.pairwise(asked))
-    assert (project.folder / "all.xml").read_text().count("<testcase ") == len(names)
+    ids = re.findall(r": job (\d+), ", command.output)
+    assert len(ids) == len(names)
+    asked = [line.partition("--jobs=")[2].split()[0].split(",") for line in calls.read_text().splitlines()]
+    open_jobs = [set(jobs) for jobs in asked]
+    assert [len(jobs) for jobs in asked] == [len(jobs) for jobs in open_jobs]
+    # Each call names every job that was open: all of them once all are submitted, from then on ever fewer.
+    last = next(i for i, jobs in enumerate(open_jobs) if ids[-1] in jobs)
+    assert len(open_jobs[last]) > 1
+    assert all(later <= earlier for earlier, later in itertools.pairwise(open_jobs[last:]))
+    assert list(merged(project)) == [f"test_e2e[aggr-{name}]" for name in names]

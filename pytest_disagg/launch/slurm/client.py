@@ -53,11 +53,18 @@ def require(*programs: str) -> None:
         raise UsageError(f"{', '.join(absent)} not found: no Slurm client on this machine (a login node has one)")
 
 
-def call(argv: Sequence[str], *, timeout_s: float = TIMEOUT_S, env: Mapping[str, str] | None = None) -> str:
+def call(
+    argv: Sequence[str],
+    *,
+    timeout_s: float = TIMEOUT_S,
+    env: Mapping[str, str] | None = None,
+    allowed: Sequence[int] = (0,),
+) -> str:
     """Standard output of a command.
 
     Raises:
-        SlurmError: it cannot be started, failed, or did not answer in time; the message has what it said.
+        SlurmError: it cannot be started, ended with a code that is not ``allowed``, or did not answer in time; the
+            message has what it said.
     """
     # Times and lists in one known form, whatever the user's environment asks for.
     environment = {**(os.environ if env is None else env), "SLURM_TIME_FORMAT": "standard", "LC_ALL": "C"}
@@ -69,7 +76,7 @@ def call(argv: Sequence[str], *, timeout_s: float = TIMEOUT_S, env: Mapping[str,
         raise SlurmError(f"{argv[0]} did not answer within {timeout_s:g} s") from None
     except OSError as error:
         raise SlurmError(f"{argv[0]}: {error.strerror or error}") from error
-    if done.returncode != 0:
+    if done.returncode not in allowed:
         said = done.stderr.strip() or done.stdout.strip() or "nothing"
         raise SlurmError(f"{argv[0]} failed with exit code {done.returncode}: {said}")
     return done.stdout

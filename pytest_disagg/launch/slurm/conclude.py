@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import cast
 
 from pytest_disagg.errors import Kind
 from pytest_disagg.launch.slurm.explain import Explanation
 from pytest_disagg.launch.slurm.facts import JobFacts
 from pytest_disagg.launch.slurm.junit import write_junit
+from pytest_disagg.launch.slurm.precheck import add_precheck
 from pytest_disagg.launch.slurm.result import JobResult
+from pytest_disagg.launch.slurm.steps import (
+    CHECK,
+    EVIDENCE_LINES,
+    bad_checks,
+    failure_before,
+    first_srun_error,
+    srun_said,
+)
 from pytest_disagg.launch.slurm.submission import Submission
 from pytest_disagg.rundir.files import read_json, tail_lines
 from pytest_disagg.rundir.layout import RunDir
@@ -23,12 +31,9 @@ from pytest_disagg.topology.hosts import expand
 FAILED = "failed"
 JOB = "job"
 """The role of a failure that no role of the run had."""
-BEFORE = ("image", "install")
-"""The steps that come before those of the roles."""
 SIGNALS_FROM_OUTSIDE = ("SIGTERM", "SIGKILL")
 SRUN_ENDED = "its srun ended"
 """What the job script writes as the reason in the exit file of a role that left none."""
-EVIDENCE_LINES = 20
 
 
 @dataclass(frozen=True)
@@ -75,6 +80,8 @@ def conclude(ending: Ending) -> JobResult:
     )
     evidence = cause.evidence if cause is not None else ()
     write_junit(junit, rundir.junit("BENCHMARK"), ending.submission.test, result, evidence)
+    if ending.facts is not None:
+        add_precheck(junit, ending.facts, cause)
     result.write(rundir)
     return result
 
@@ -120,7 +127,9 @@ def _final_cause(ending: Ending, outcome: Outcome | None) -> Failure | None:
 def _left_behind(ending: Ending) -> Failure | None:
     roles = ending.submission.roles
     watch = Watch(ending.rundir, roles, heartbeat_timeout_s=ending.submission.heartbeat_timeout_s)
-    return cause_of(watch.failures())
+    late = ending.facts.late if ending.facts else ()
+    failures = [each for each in watch.failures() if each.role not in late or each.signal not in SIGNALS_FROM_OUTSIDE]
+    return cause_of(failures)
 
 
 def _interrupted(ending: Ending) -> bool:
@@ -147,24 +156,22 @@ def _with_rank(ending: Ending, cause: Failure) -> Failure:
     reason = str(said.get("reason") or "") if said else ""
     if "rank" not in reason:
         return cause
-    evidence = (*_srun_said(ending.rundir, cause.role), *cause.evidence)
+    evidence = (*srun_said(ending.rundir, cause.role), *cause.evidence)
     return replace(cause, message=f"{reason} (its leader was stopped)", evidence=evidence)
 
 
 def _of_steps(ending: Ending, facts: JobFacts) -> Failure | None:
     """A step that failed where no role said anything: before its role started, or after the outcome."""
     rundir = ending.rundir
-    for step in BEFORE:
-        if facts.steps.get(step):
-            logs = (*_srun_said(rundir, step), *tail_lines(rundir.path / f"{step}.log", EVIDENCE_LINES))
-            text = f"the {step} step failed{_first_srun_error(rundir, step)}"
-            return Failure(step, "infrastructure", "launch", text, evidence=logs)
+    before = failure_before(rundir, facts)
+    if before is not None:
+        return before
     if facts.error:
         return Failure(JOB, "infrastructure", _stage(ending), f"the job script failed: {facts.error}")
     for role, code in facts.steps.items():
         if code != 0:
-            logs = (*_srun_said(rundir, role), *tail_lines(rundir.pytest_log(role), EVIDENCE_LINES))
-            text = f"its step ended with exit code {code}{_first_srun_error(rundir, role)}"
+            logs = (*srun_said(rundir, role), *tail_lines(rundir.pytest_log(role), EVIDENCE_LINES))
+            text = f"its step ended with exit code {code}{first_srun_error(rundir, role)}"
             return Failure(role, "infrastructure", _stage(ending), text, evidence=logs, exit_code=code)
     return None
 
@@ -175,26 +182,11 @@ def _stage(ending: Ending) -> str:
     return str(state["stage"]) if state and state.get("stage") else "launch"
 
 
-def _srun_log(rundir: RunDir, step: str) -> Path:
-    return rundir.logs / f"{step}.srun.log"
-
-
-def _srun_said(rundir: RunDir, step: str) -> list[str]:
-    return [line for line in tail_lines(_srun_log(rundir, step)) if "error:" in line]
-
-
-def _first_srun_error(rundir: RunDir, step: str) -> str:
-    """``: n3: task 2: Exited with exit code 5``, as srun says it of the first task that failed."""
-    for line in _srun_said(rundir, step):
-        _, _, said = line.partition("srun: error: ")
-        if ": task" in said:
-            return f": {said.strip()}"
-    return ""
-
-
 def _bad_nodes(ending: Ending, cause: Failure | None) -> tuple[str, ...]:
     """The nodes that a retry avoids: those that Slurm has given up, else where the first task of the cause failed."""
     if ending.bad_nodes or cause is None or cause.kind != "infrastructure":
         return tuple(ending.bad_nodes)
-    hosts, _, _ = _first_srun_error(ending.rundir, cause.role).removeprefix(": ").partition(": task")
+    if cause.role == CHECK and (bad := bad_checks(ending.rundir)):
+        return tuple(dict.fromkeys(said.node for said in bad))
+    hosts, _, _ = first_srun_error(ending.rundir, cause.role).removeprefix(": ").partition(": task")
     return tuple(expand(hosts)) if hosts else ()

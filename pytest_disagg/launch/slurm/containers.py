@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,8 @@ CROSSING = (
     "DISAGG_RANKS",
     "DISAGG_STOP_GRACE_S",
     "DISAGG_HEARTBEAT_TIMEOUT_S",
+    "DISAGG_STEP_CWD",
+    "DISAGG_PYTHON",
     "pytestCommand",
     *CI_VARIABLES,
 )
@@ -33,6 +36,12 @@ class Container:
     options: tuple[str, ...] = ()
     prefix: tuple[str, ...] = ()
     image_import: ImageImport | None = None
+
+
+def needed_paths(cluster: Cluster) -> list[Path]:
+    """What every container of this cluster has to show: environment and source of ``disagg``, models, source tree."""
+    own = [] if cluster.python is not None else [Path(sys.prefix), Path(__file__).parents[3]]
+    return [*own, *(path for path in (cluster.models_root, cluster.llm_src) if path is not None)]
 
 
 def container_of(cluster: Cluster, paths: Iterable[Path], cwd: Path) -> Container:

@@ -6,34 +6,26 @@ import re
 import secrets
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_disagg.config.cluster import Cluster
-from pytest_disagg.launch.slurm import client
+from pytest_disagg.launch.slurm import checks, client
 from pytest_disagg.launch.slurm.client import SlurmError
+from pytest_disagg.launch.slurm.containers import Container, container_of, needed_paths
 
 PROGRAMS = ("sbatch", "srun", "squeue", "scontrol", "sinfo", "scancel")
 NODE_LIMIT_S = 300.0
 """How long the task on a node may wait for a node and run."""
 
-# Says one line for each check, `<name> ok|bad <detail>`; what it is told are its arguments.
-ON_NODE = r"""
-say() { printf '%s|%s|%s\n' "$1" "$2" "$3"; }
-work=$1 token=$2 python=$3 runtime=$4; shift 4
-[ "$(cat "$work/$token.login" 2>/dev/null)" = "$token" ] && say shared ok '' || say shared bad ''
-(umask 022; printf %s "$token" >"$work/$token.node") 2>/dev/null && say writable ok '' || say writable bad ''
-if [ "$runtime" = none ]; then
-    why=$("$python" -c 'import pytest_disagg.plugin' 2>&1) && say python ok '' ||
-        say python bad "$(echo "$why" | tail -n 1)"
-elif [ "$runtime" = apptainer ]; then
-    command -v apptainer >/dev/null && say apptainer ok '' || say apptainer bad ''
-fi
-for path in "$@"; do
-    if [ -r "$path" ]; then say "path" ok "$path"; else say "path" bad "$path"; fi
-done
-"""
+MENDS = {
+    "Python": "python: one of 3.10 or newer that nodes see",
+    "pytest-disagg": "python: or install: an environment with this version that nodes see",
+    "shared work directory": "work_dir: a folder on a file system that nodes share",
+    "writable work directory": "give it to the user that runs jobs",
+    "free space": "make room, or choose another folder",
+}
 
 
 @dataclass(frozen=True)
@@ -60,7 +52,9 @@ def examine(cluster: Cluster, work_dir: Path, *, on_node: bool = True) -> Iterat
     yield from _partition(cluster)
     yield _submission(cluster)
     if cluster.container == "pyxis":
-        yield _pyxis()
+        pyxis = _pyxis()
+        yield pyxis
+        on_node = on_node and pyxis.ok
     work_dir.mkdir(parents=True, exist_ok=True)
     if on_node:
         yield from _node(cluster, work_dir)
@@ -130,54 +124,45 @@ def _pyxis() -> Check:
 
 
 def _node(cluster: Cluster, work_dir: Path) -> Iterator[Check]:
-    """What one task on a node sees."""
-    token = f".doctor-{secrets.token_hex(4)}"
-    (work_dir / f"{token}.login").write_text(token, encoding="utf-8")
-    python = cluster.python or sys.executable
-    argv = ["srun", "--nodes=1", "--ntasks=1", "--time=5", f"--immediate={NODE_LIMIT_S:g}", *job_options(cluster)]
+    """What one task on a node finds, with the check that every job makes first, in the job's container."""
+    token = secrets.token_hex(4)
+    folder = work_dir / f".doctor-{token}"
+    folder.mkdir()
     try:
-        said = client.call(
-            [*argv, "sh", "-c", ON_NODE, "sh", str(work_dir), token, python, cluster.container, *_paths(cluster)],
-            timeout_s=NODE_LIMIT_S,
-        )
-        yield Check("a task on a node", True)
-        yield from _said(said, work_dir, python)
-        written = work_dir / f"{token}.node"
-        seen = written.exists() and written.read_text(encoding="utf-8") == token
-        yield Check(
-            "what a node writes is seen here", seen, str(work_dir), "work_dir: a folder on a shared file system"
-        )
+        shutil.copyfile(checks.PROGRAM, folder / checks.PROGRAM.name)
+        (folder / "token").write_text(token, encoding="utf-8")
+        said = checks.read(_task(cluster, folder, token).splitlines())
+        yield Check("a task on a node", True, said[0].node if said else "")
+        for each in said:
+            where = each.found if each.ok else f"found {each.found}, expected {each.expected}"
+            mend = MENDS.get(each.check, "check the path, and whether nodes mount it")
+            yield Check(f"{each.check} on a node", each.ok, where, mend)
+        written = [path.read_text(encoding="utf-8") for path in folder.glob(".check.*")]
+        seen = written == [each.node for each in said[:1]]
+        yield Check("what a node writes is seen here", seen, str(work_dir), MENDS["shared work directory"])
     except SlurmError as error:
-        yield Check("a task on a node", False, str(error), "no node is free, or see above")
+        yield Check(
+            "a task on a node", False, str(error), "no node is free, what it says is missing there, or see above"
+        )
     finally:
-        for name in ("login", "node"):
-            (work_dir / f"{token}.{name}").unlink(missing_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
-def _paths(cluster: Cluster) -> list[str]:
-    """What has to be readable on a node."""
-    paths = [cluster.models_root, cluster.llm_src, cluster.install.wheel, cluster.install.source]
-    mounted = [mount.split(":")[0] for mount in cluster.mounts]
-    image = [cluster.image] if cluster.image and cluster.image.startswith("/") else []
-    return [*(str(path) for path in paths if path is not None), *mounted, *image]
+def _task(cluster: Cluster, folder: Path, token: str) -> str:
+    """What the task printed.
 
-
-def _said(text: str, work_dir: Path, python: str) -> Iterator[Check]:
-    meanings = {
-        "shared": ("work directory is shared", str(work_dir), "work_dir: a folder on a file system that nodes see"),
-        "writable": ("work directory is writable on a node", str(work_dir), "give it to the user that runs jobs"),
-        "python": (f"{python} with pytest-disagg on a node", "", "install: or python: an environment that nodes see"),
-        "apptainer": ("apptainer on a node", "", "container: none or pyxis"),
-    }
-    for line in _results(text):
-        name, word, detail = line
-        if name == "path":
-            yield Check("readable on a node", word == "ok", detail, "check the path, and whether nodes mount it")
-        elif name in meanings:
-            what, where, mend = meanings[name]
-            yield Check(what, word == "ok", detail or where, mend)
-
-
-def _results(text: str) -> Sequence[tuple[str, str, str]]:
-    found = [line.split("|", 2) for line in text.splitlines() if line.count("|") >= 2]
-    return [(name, word, detail) for name, word, detail in found]
+    Raises:
+        SlurmError: no node in time, or the check could not be started there.
+    """
+    container = container_of(cluster, (folder.parent, *needed_paths(cluster)), folder)
+    if container.image_import is not None and not container.image_import.file.exists():
+        container = Container()  # the first job imports the image
+    python = cluster.python or sys.executable
+    wanted = checks.of_cluster(cluster, folder / "token")
+    limits = ("--nodes=1", "--ntasks=1", "--time=5", f"--immediate={NODE_LIMIT_S:g}")
+    program = (python, str(folder / checks.PROGRAM.name), wanted.text(), token, str(folder))
+    return client.call(
+        ["srun", *limits, *job_options(cluster), *container.options, *container.prefix, *program],
+        timeout_s=NODE_LIMIT_S,
+        allowed=(0, checks.FAILED),
+    )

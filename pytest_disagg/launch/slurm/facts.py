@@ -11,9 +11,12 @@ NAME = "job.facts"
 
 @dataclass(frozen=True)
 class JobFacts:
-    """``steps`` is step -> srun's exit code. Times are epoch seconds. ``stage``: launch, image, install, run or ended.
+    """``steps`` is step -> srun's exit code. Times are epoch seconds. ``stage``: launch, image, install, check,
+    precheck, run or ended.
 
-    ``signaled`` is when the script got SIGTERM; ``interrupted``: nothing had ended or failed by then.
+    ``signaled`` is when the script got SIGTERM; ``interrupted``: nothing had ended or failed by then. ``expired`` is
+    the limit (seconds) that the steps before the roles, in their stage, did not keep; ``precheck_s`` how long that
+    stage took. ``late`` are the steps that had to be stopped.
     """
 
     job_id: str = ""
@@ -27,6 +30,9 @@ class JobFacts:
     signaled: float | None = None
     error: str = ""
     interrupted: bool = False
+    expired: float | None = None
+    precheck_s: float | None = None
+    late: tuple[str, ...] = ()
     steps: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -63,6 +69,9 @@ def read_facts(run_dir: Path) -> JobFacts | None:
         stage=values.get("stage", ""),
         signaled=_number(values.get("signaled", "").rpartition(" ")[2] or None),
         interrupted=values.get("interrupted") == "yes",
+        expired=_number(values.get("expired")),
+        precheck_s=_number(values.get("precheck_s")),
+        late=tuple(values.get("late", "").split()),
         error=values.get("error", ""),
         steps=steps,
     )

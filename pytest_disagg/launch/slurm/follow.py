@@ -10,13 +10,15 @@ from pathlib import Path
 from pytest_disagg.launch.local import Event, Seen
 from pytest_disagg.launch.slurm import client
 from pytest_disagg.launch.slurm.jobdir import JobDir
-from pytest_disagg.launch.slurm.poll import Poller
+from pytest_disagg.launch.slurm.poll import AT_ONCE_S, SHORTEST_S, Poller
+from pytest_disagg.launch.slurm.result import NAME as RESULT
 from pytest_disagg.launch.slurm.result import JobResult
 from pytest_disagg.launch.slurm.settle import settle, settle_restarted
 from pytest_disagg.launch.slurm.submission import Submission
 from pytest_disagg.rundir.watch import Watch
 
 LOOK_S = 0.25
+RUNNING = "RUNNING"
 
 
 @dataclass(frozen=True)
@@ -42,17 +44,53 @@ def find_job(work_dir: Path, job_id: str) -> Job | None:
     return Job(job_id, folder, Submission.read(folder))
 
 
-class Follower:
-    """Follows jobs until all are over. ``say`` gets what a person wants to see."""
+@dataclass
+class Times:
+    """When a job was handed over, seen to run, and seen to be over: seconds of this process's monotonic clock."""
 
-    def __init__(self, jobs: Sequence[Job], say: Callable[[Event], None], poller: Poller | None = None) -> None:
-        self._jobs = {job.job_id: job for job in jobs}
+    submitted: float
+    started: float | None = None
+    ended: float | None = None
+
+    @property
+    def waited_s(self) -> float | None:
+        """From submission to the start, or to the end of a job that never started; None while it waits."""
+        until = self.started if self.started is not None else self.ended
+        return None if until is None else until - self.submitted
+
+    @property
+    def run_s(self) -> float | None:
+        """From the start to the end; None before it, and for a job that never started."""
+        return None if self.started is None or self.ended is None else self.ended - self.started
+
+
+class Follower:
+    """Follows jobs until all are over; more may be added at any time. ``say`` gets what a person wants to see."""
+
+    def __init__(
+        self,
+        jobs: Sequence[Job],
+        say: Callable[[Event], None],
+        poller: Poller | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._jobs: dict[str, Job] = {}
         self._say = say
         self._poller = poller or Poller()
+        self._clock = clock
         self._views: dict[str, _View] = {}
         self._shown: dict[str, str] = {}
         self._trouble = ""
+        self.times: dict[str, Times] = {}
         self.results: dict[str, JobResult] = {}
+        for job in jobs:
+            self.add(job)
+
+    def add(self, job: Job) -> None:
+        """Follow one more job."""
+        self._jobs[job.job_id] = job
+        self.times[job.job_id] = Times(self._clock())
+        self._poller.soon()
 
     def run(self) -> list[JobResult]:
         """Wait for every job, in whatever order they end; the results in the order of the jobs."""
@@ -71,8 +109,12 @@ class Follower:
             if state is None:
                 continue
             self._say_state(state)
+            if state.state == RUNNING:
+                self._started(job.job_id)
             if state.over:
-                self.results[job.job_id] = settle(job.folder, job.submission, state)
+                result = settle(job.folder, job.submission, state)
+                self.times[job.job_id].ended = self._clock()
+                self.results[job.job_id] = result
         return len(self.results) < len(self._jobs)
 
     def cancel(self) -> list[str]:
@@ -94,13 +136,19 @@ class Follower:
             return
         view = self._views.get(job.job_id)
         if view is None or view.run_id != run_id:
+            self._started(job.job_id)
             if view is not None:
                 settle_restarted(job.submission, view.run_id, job.job_id)
             view = self._views[job.job_id] = _View(job, run_id, self._say)
             self._say(Event(f"job {job.job_id}: run {run_id}, {job.submission.rundir(run_id).path}"))
             self._poller.soon()
-        if view.look():
-            self._poller.soon()
+        if (after_s := view.look()) is not None:
+            self._poller.soon(after_s)
+
+    def _started(self, job_id: str) -> None:
+        times = self.times[job_id]
+        if times.started is None:
+            times.started = self._clock()
 
     def _say_state(self, state: client.JobState) -> None:
         words = [state.state, *([f"({state.reason})"] if state.reason and state.state == "PENDING" else [])]
@@ -133,14 +181,18 @@ class _View:
             submission.rundir(run_id), submission.roles, heartbeat_timeout_s=submission.heartbeat_timeout_s
         )
         self._seen = Seen(lambda event: say(Event(f"job {job.job_id}: {event.text}", event.transient)))
-        self._over = False
+        self._result = submission.rundir(run_id).path / RESULT
+        self._over = self._written = False
 
-    def look(self) -> bool:
-        """True when the run has just got its outcome: the job will end soon."""
+    def look(self) -> float | None:
+        """Seconds until Slurm should be asked again, where the run has just come nearer to its end."""
         for role in self._watch.roles:
             self._watch.read(role)
         self._seen.look(self._watch.states.values())
-        if self._over or self._watch.outcome() is None:
-            return False
-        self._over = True
-        return True
+        if not self._over and self._watch.outcome() is not None:
+            self._over = True
+            return SHORTEST_S
+        if not self._written and self._result.exists():
+            self._written = True  # The last act of the job's script.
+            return AT_ONCE_S
+        return None

@@ -33,7 +33,7 @@ class JobDir:
 
     @property
     def programs(self) -> Path:
-        """``slurm_run`` and ``slurm_install``."""
+        """``slurm_run``, ``slurm_install`` and the check of the nodes."""
         return self.path / "bin"
 
     @property

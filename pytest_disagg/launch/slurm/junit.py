@@ -12,7 +12,7 @@ from pytest_disagg.launch.slurm.result import JobResult
 from pytest_disagg.redact import redact
 from pytest_disagg.rundir.files import write_text
 
-_NOT_XML = dict.fromkeys([*range(0x09), 0x0B, 0x0C, *range(0x0E, 0x20), 0xFFFE, 0xFFFF], "?")
+NOT_XML = dict.fromkeys([*range(0x09), 0x0B, 0x0C, *range(0x0E, 0x20), 0xFFFE, 0xFFFF], "?")
 
 
 def write_junit(path: Path, benchmark: Path, test: str, result: JobResult, evidence: Sequence[str]) -> None:
@@ -20,14 +20,14 @@ def write_junit(path: Path, benchmark: Path, test: str, result: JobResult, evide
 
     ``test`` is the node id (``tests/perf/test_x.py::test_e2e[...]``) of a file that pytest did not write.
     """
-    root = _read(benchmark)
+    root = read_suites(benchmark)
     if root is None:
-        root = _minimal(test)
+        root = minimal(test)
     case = next(root.iter("testcase"))
     if result.red and not _says(case, result.headline):
         _fail(case, result, evidence)
-    _properties(case, {"disagg_job_id": result.job_id, "disagg_run_id": result.run_id, "disagg_nodes": result.nodes})
-    _count(root)
+    set_properties(case, {"disagg_job_id": result.job_id, "disagg_run_id": result.run_id, "disagg_nodes": result.nodes})
+    count(root)
     write_text(path, redact(text_of(root)))
 
 
@@ -39,7 +39,7 @@ def text_of(root: Element) -> str:
     return f'<?xml version="1.0" encoding="utf-8"?>\n{out.getvalue()}\n'
 
 
-def _read(path: Path) -> Element | None:
+def read_suites(path: Path) -> Element | None:
     """What pytest wrote; None where it wrote nothing that holds a test."""
     try:
         root = ElementTree.parse(path).getroot()
@@ -48,7 +48,8 @@ def _read(path: Path) -> Element | None:
     return root if root.find(".//testcase") is not None else None
 
 
-def _minimal(test: str) -> Element:
+def minimal(test: str) -> Element:
+    """A file with one green test, by its node id."""
     file, _, name = test.partition("::")
     root = Element("testsuites")
     suite = SubElement(
@@ -70,14 +71,15 @@ def _fail(case: Element, result: JobResult, evidence: Sequence[str]) -> None:
             case.remove(part)
     lines = [*result.red, *(f"    {line}" for line in evidence)]
     text = "\n".join([*lines, *(["", "pytest said:", *before] if any(before) else [])])
-    failure = Element("failure", {"message": result.headline.translate(_NOT_XML)})
-    failure.text = text.translate(_NOT_XML)
+    failure = Element("failure", {"message": result.headline.translate(NOT_XML)})
+    failure.text = text.translate(NOT_XML)
     at = next((i + 1 for i, part in enumerate(case) if part.tag == "properties"), 0)
     case.insert(at, failure)
-    _properties(case, {"disagg_verdict": "failed", "disagg_kind": result.kind or ""})
+    set_properties(case, {"disagg_verdict": "failed", "disagg_kind": result.kind or ""})
 
 
-def _properties(case: Element, values: Mapping[str, str]) -> None:
+def set_properties(case: Element, values: Mapping[str, str]) -> None:
+    """Set properties of a test; an empty value makes none."""
     block = case.find("properties")
     if block is None:
         block = Element("properties")
@@ -87,24 +89,32 @@ def _properties(case: Element, values: Mapping[str, str]) -> None:
         if name in known:
             known[name].set("value", value)
         elif value:
-            SubElement(block, "property", {"name": name, "value": value.translate(_NOT_XML)})
+            SubElement(block, "property", {"name": name, "value": value.translate(NOT_XML)})
 
 
-def _count(root: Element) -> None:
+def count(root: Element) -> None:
+    """Make the numbers of every suite those of its tests."""
     for suite in root.iter("testsuite"):
         for attribute, tag in (("failures", "failure"), ("errors", "error"), ("skipped", "skipped")):
             suite.set(attribute, str(len(suite.findall(f"testcase/{tag}"))))
 
 
-def merge(path: Path, files: Sequence[Path]) -> None:
-    """Write one junit file with the suites of ``files``; one that is missing or broken is an error case of its own."""
+def merge(path: Path, parts: Sequence[Path | Element]) -> None:
+    """Write one junit file with the suites of ``parts``, files or what was made of them.
+
+    A file that is missing or broken is an error case of its own.
+    """
     merged = Element("testsuites", {"name": "disagg"})
-    for file in files:
-        root = _read(file)
-        if root is None:
-            root = _minimal(f"{file.parent.name}::junit")
-            failure = SubElement(next(root.iter("testcase")), "failure", {"message": f"{file} cannot be read"})
-            failure.text = f"infrastructure: {file} is missing or is no junit file"
-            _count(root)
-        merged.extend(root.iter("testsuite"))
+    for part in parts:
+        merged.extend((part if isinstance(part, Element) else _suites(part)).iter("testsuite"))
     write_text(path, text_of(merged))
+
+
+def _suites(path: Path) -> Element:
+    root = read_suites(path)
+    if root is None:
+        root = minimal(f"{path.parent.name}::junit")
+        failure = SubElement(next(root.iter("testcase")), "failure", {"message": f"{path} cannot be read"})
+        failure.text = f"infrastructure: {path} is missing or is no junit file"
+        count(root)
+    return root

@@ -5,18 +5,20 @@ from __future__ import annotations
 import math
 import re
 import shlex
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pytest_disagg.config.case import Case
 from pytest_disagg.config.cluster import Cluster
-from pytest_disagg.config.cluster_env import Rules, environment_of
+from pytest_disagg.config.cluster_env import EnvironmentChange, Rules, environment_of
 from pytest_disagg.errors import ConfigError, Problem
 from pytest_disagg.launch.command import PytestCommand
+from pytest_disagg.launch.nsys import DEFAULT_RANGE
+from pytest_disagg.launch.slurm import checks
 from pytest_disagg.launch.slurm.containers import container_of
-from pytest_disagg.launch.slurm.roletext import environment_text, pytest_text
-from pytest_disagg.launch.slurm.spec import BESIDE, JobSpec, Step
+from pytest_disagg.launch.slurm.roletext import environment_text, profiler_text, pytest_text
+from pytest_disagg.launch.slurm.spec import BESIDE, JobSpec, Precheck, Step
 from pytest_disagg.rundir.layout import safe_name
 from pytest_disagg.topology.deadlines import Deadlines, deadlines
 from pytest_disagg.topology.placement import COORDINATOR_NODE, Placement, ServerPlacement, place
@@ -25,13 +27,18 @@ SIGNAL_RESOLUTION_S = 60.0
 """Slurm sends ``--signal`` up to a minute earlier than asked."""
 WRITE_S = 5.0
 """What the job script needs to write the outcome once every step has ended."""
+CHECK_S = 60.0
+"""The limit of the node check, which takes well under a second where no file system hangs."""
 ALONE = "BENCHMARK"
 """The step of a case that one process plays alone has the name of the role that owns the results."""
 
 
 @dataclass(frozen=True)
 class JobInput:
-    """What the case and the cluster do not say. ``python`` runs pytest on the nodes, ``program`` is ``slurm_run``."""
+    """What the case and the cluster do not say. ``python`` runs pytest on the nodes, ``program`` is ``slurm_run``,
+    ``check_program`` is :mod:`.node_check` with ``token_file`` for it to read. ``profiling`` maps ``ctx``, ``gen`` and
+    ``server`` (an aggregated case) to the iterations that nsys profiles; a case with ``profiling.nsys_on`` needs none.
+    """
 
     job_dir: Path
     work_dir: Path
@@ -39,9 +46,12 @@ class JobInput:
     python: str
     program: tuple[str, ...]
     install_program: tuple[str, ...] = ()
+    check_program: tuple[str, ...] = ()
+    token_file: Path = Path("run_id")
     visible: tuple[Path, ...] = ()
     exclude: tuple[str, ...] = ()
     requeue: bool = False
+    profiling: Mapping[str, str] = field(default_factory=dict)
 
 
 def plan_job(case: Case, cluster: Cluster, rules: Rules | None, given: JobInput) -> JobSpec:
@@ -53,11 +63,14 @@ def plan_job(case: Case, cluster: Cluster, rules: Rules | None, given: JobInput)
     """
     placement = place(case)
     _check_gpus(case, cluster)
-    steps = tuple(_steps(case, cluster, rules, placement))
+    steps = tuple(_profiled(_steps(case, cluster, rules, placement), case, given.profiling))
     container = container_of(cluster, (given.work_dir, *given.visible), given.command.rootdir)
-    times = _times(case, cluster, steps_before=cluster.install.needed + (container.image_import is not None))
+    precheck = _precheck(case, steps)
+    prepare_s = cluster.install.timeout_s * (cluster.install.needed + (container.image_import is not None))
+    times = _times(case, cluster, before_s=prepare_s + CHECK_S + (precheck.timeout_s if precheck else 0.0))
     tasks_per_node = max(sum(step.task_nodes.count(node) for step in steps) for node in range(placement.total_nodes))
     own = _directives(case, cluster, given, placement.total_nodes, tasks_per_node, times)
+    check = checks.of_job(case, cluster, given.token_file, given.command.options)
     install: tuple[str, ...] = ()
     if cluster.install.needed:
         inputs = (f"{name}={value}" for name, value in install_inputs(cluster).items())
@@ -86,6 +99,9 @@ def plan_job(case: Case, cluster: Cluster, rules: Rules | None, given: JobInput)
         image_import=container.image_import,
         install=install,
         prepare_s=cluster.install.timeout_s,
+        check=(*container.prefix, *given.check_program, check.text()),
+        check_s=CHECK_S,
+        precheck=precheck,
     )
 
 
@@ -127,22 +143,21 @@ class _Times:
     signal_s: float
 
 
-def _times(case: Case, cluster: Cluster, *, steps_before: int) -> _Times:
+def _times(case: Case, cluster: Cluster, *, before_s: float) -> _Times:
     """Run < lead before the limit < Slurm's limit: every stage of the run has ended before Slurm ends the job.
 
-    ``steps_before`` counts the steps that come before the roles, each with the install timeout of the cluster file.
+    ``before_s`` is what the steps before the roles may take together.
     """
     limits = deadlines(case)
     signal_s = math.ceil(limits.grace_s + WRITE_S)
     for option in cluster.sbatch:
         if found := re.fullmatch(r"--signal=.*@(\d+)", option):
             signal_s = int(found[1])
-    install_s = cluster.install.timeout_s * steps_before
     lead_s = max(limits.stop_s + limits.grace_s + WRITE_S, math.ceil(limits.grace_s + WRITE_S) + SIGNAL_RESOLUTION_S)
     limit_s = cluster.time_limit or case.job_time_s
     if limit_s is None:
-        limit_s = 60.0 * math.ceil((limits.total_s + install_s + lead_s) / 60.0)
-    # A given limit holds install and run together: what the one takes is not left for the other, see DISAGG_DEADLINE.
+        limit_s = 60.0 * math.ceil((limits.total_s + before_s + lead_s) / 60.0)
+    # A given limit holds all steps together: what the one takes is not left for the other, see DISAGG_DEADLINE.
     left_s = limit_s - lead_s
     if left_s <= 0:
         path, key = (None, "time_limit") if cluster.time_limit else (case.path, "slurm.job_time")
@@ -195,6 +210,32 @@ def _steps(case: Case, cluster: Cluster, rules: Rules | None, placement: Placeme
     for role in BESIDE:
         prefix = environment_text(environment_of(cluster, role, rules))
         yield Step(role, (COORDINATOR_NODE,), prefix, ("--overlap",))
+
+
+def _profiled(steps: Iterable[Step], case: Case, ranges: Mapping[str, str]) -> Iterable[Step]:
+    """The steps of servers under nsys, where the case or whoever runs it asks for that."""
+    asked: dict[str, str] = {spec.kind: DEFAULT_RANGE for spec in case.servers} if case.nsys else {}
+    by_kind = {**asked, **ranges}
+    for step in steps:
+        alone = case.id.runtime == "alone"
+        kind = "server" if alone else step.role.partition("_")[0].lower()
+        profiled = kind in by_kind and (alone or step.role not in BESIDE)
+        yield replace(step, profiler=profiler_text(by_kind[kind])) if profiled else step
+
+
+def _precheck(case: Case, steps: Iterable[Step]) -> Precheck | None:
+    """The check on the slices of the servers, with their options and in their environment."""
+    if case.precheck is None:
+        return None
+    env = {spec.kind.upper(): spec.env for spec in case.servers}
+    checked: list[Step] = []
+    for step in steps:
+        role = "SERVER" if case.id.runtime == "alone" else step.role
+        if role not in BESIDE:
+            # What the case says lies over what the cluster says, as in the server itself.
+            own = environment_text(EnvironmentChange(set=dict(env[role.partition("_")[0]])))
+            checked.append(replace(step, role=role, prefix=" ".join(filter(None, (step.prefix, own)))))
+    return Precheck(tuple(checked), shlex.join(case.precheck.command), case.precheck.timeout_s)
 
 
 def _task_nodes(server: ServerPlacement) -> tuple[int, ...]:

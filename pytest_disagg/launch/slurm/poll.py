@@ -10,12 +10,16 @@ from pytest_disagg.launch.slurm import client
 from pytest_disagg.launch.slurm.client import GONE, JobState, SlurmError
 
 SHORTEST_S, LONGEST_S = 1.0, 15.0
+AT_ONCE_S = 0.1
 LONGEST_OUTAGE_S = 60.0
 GROWTH = 1.5
 MISSING_POLLS = 2
 """slurmctld forgets jobs that ended a while ago (MinJobAge). One answer without a job could be one that lags behind."""
 LATE_POLLS = 10
 """The same while accounting still calls the job unfinished: slurmdbd can be late, even for ever."""
+
+RESTARTED = frozenset(("BOOT_FAIL", "NODE_FAIL", "PREEMPTED"))
+"""Ends after which Slurm may start a job again: only slurmctld knows whether it will."""
 
 
 class Poller:
@@ -46,10 +50,10 @@ class Poller:
             self._refresh(wanted)
         return self.states
 
-    def soon(self) -> None:
-        """Something happened that Slurm will know about: ask at the next poll."""
-        self._interval_s = SHORTEST_S
-        self._next_at = min(self._next_at, self._clock() + SHORTEST_S)
+    def soon(self, after_s: float = SHORTEST_S) -> None:
+        """Something happened that Slurm will know about: ask after so many seconds, then less and less often."""
+        self._interval_s = after_s
+        self._next_at = min(self._next_at, self._clock() + after_s)
 
     def _over(self, job_id: str) -> bool:
         return job_id in self.states and self.states[job_id].over
@@ -60,6 +64,7 @@ class Poller:
             answer = self._ask(wanted)
         except SlurmError as error:
             self.trouble = str(error)
+            self._ended(wanted)
             self._later(LONGEST_OUTAGE_S)
             return
         self.trouble = ""
@@ -74,6 +79,16 @@ class Poller:
         else:
             self._interval_s = SHORTEST_S
             self._next_at = self._clock() + SHORTEST_S
+
+    def _ended(self, wanted: list[str]) -> None:
+        """slurmctld does not answer: accounting may know of jobs that are over, its word on the others is too old."""
+        for job_id in wanted:
+            try:
+                found = self._ask_accounting(job_id)
+            except SlurmError:
+                return
+            if found is not None and found.over and found.state not in RESTARTED:
+                self.states[job_id] = found
 
     def _forgotten(self, job_id: str) -> None:
         """slurmctld answered and has no such job: accounting may know how it ended."""

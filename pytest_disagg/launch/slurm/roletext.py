@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pytest_disagg.config.cluster_env import EnvironmentChange
 from pytest_disagg.launch.command import PytestCommand
+from pytest_disagg.launch.nsys import OUTPUT_OF_ROLE, RANGE_VARIABLE, nsys_prefix
 
 _JUNIT = Path("junit-of-the-role")
 _JUNIT_WORD = '"--junitxml=$DISAGG_RUN_DIR/junit/$DISAGG_SERVING_TYPE.xml"'
@@ -27,3 +28,10 @@ def environment_text(change: EnvironmentChange, more: Mapping[str, str] | None =
     return " ".join(
         [*unset, *(f"{name}={shlex.quote(value)}" for name, value in {**change.set, **(more or {})}.items())]
     )
+
+
+def profiler_text(iterations: str) -> str:
+    """nsys around a server's pytest, over these iterations (``A-B``): one report a rank in the run directory."""
+    *words, _ = nsys_prefix(OUTPUT_OF_ROLE)
+    assigned = f"{RANGE_VARIABLE}={shlex.quote(iterations)}"
+    return " ".join([assigned, *map(shlex.quote, words), f'"$DISAGG_RUN_DIR/{OUTPUT_OF_ROLE}"'])

@@ -14,13 +14,19 @@ class Step:
     """One ``srun``: a role on a fixed slice of the allocation.
 
     ``task_nodes`` is the node of each task in rank order, as positions in the allocation's list of nodes. ``prefix`` is
-    what stands before the job's pytest command in ``pytestCommand``. ``options`` are further srun options.
+    what stands before the job's pytest command in ``pytestCommand``, ``profiler`` what stands between them. ``options``
+    are further srun options.
     """
 
     role: str
     task_nodes: tuple[int, ...]
     prefix: str = ""
     options: tuple[str, ...] = ()
+    profiler: str = ""
+
+    @property
+    def before_pytest(self) -> str:
+        return " ".join(filter(None, (self.prefix, self.profiler)))
 
     @property
     def nodes(self) -> tuple[int, ...]:
@@ -42,6 +48,15 @@ class Step:
 
 
 @dataclass(frozen=True)
+class Precheck:
+    """Steps on the slices of the servers, before these: ``command`` is what follows a step's prefix."""
+
+    steps: tuple[Step, ...]
+    command: str
+    timeout_s: float
+
+
+@dataclass(frozen=True)
 class ImageImport:
     """An image that is kept as a file: ``source`` is imported to ``file`` by whoever gets the lock first."""
 
@@ -55,9 +70,10 @@ class JobSpec:
 
     ``limit_s`` is Slurm's time limit, ``lead_s`` how long before it the run must be over, ``signal_s`` how long before
     it Slurm sends SIGTERM. ``stop_s`` is how long steps may take to end by themselves once one has ended, ``grace_s``
-    what lies between TERM and KILL, ``prepare_s`` the limit of each step before the roles. ``cwd`` is where steps run;
-    ``pytest`` is the text that plays any role, ``program`` what every task of a role's step runs, ``install`` what a
-    task on each node runs before; ``common`` are the srun options of every step.
+    what lies between TERM and KILL, ``prepare_s`` the limit of image and install. ``cwd`` is where steps run;
+    ``pytest`` is the text that plays any role, ``program`` what every task of a role's step runs, ``install`` and
+    ``check`` what a task on each node runs before, ``precheck`` the case's own check, None where it has none;
+    ``common`` are the srun options of every step.
     """
 
     case_id: str
@@ -83,3 +99,6 @@ class JobSpec:
     image_import: ImageImport | None = None
     install: tuple[str, ...] = ()
     prepare_s: float = 0.0
+    check: tuple[str, ...] = ()
+    check_s: float = 60.0
+    precheck: Precheck | None = None

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pytest_disagg.config.case import Case
@@ -20,6 +21,8 @@ from pytest_disagg.launch.command import (
     generated_test,
 )
 from pytest_disagg.launch.slurm import client
+from pytest_disagg.launch.slurm.checks import PROGRAM as NODE_CHECK
+from pytest_disagg.launch.slurm.containers import needed_paths
 from pytest_disagg.launch.slurm.jobdir import JobDir
 from pytest_disagg.launch.slurm.plan import JobInput, plan_job
 from pytest_disagg.launch.slurm.script import render
@@ -38,7 +41,8 @@ TEST_NAME = "perf_sanity.py"
 class Wanted:
     """A case to be run as a job. ``test`` is the user's test module, None for one that is made here.
 
-    ``options`` are the ``--disagg-*`` words of every role, ``visible`` the folders that nodes must see.
+    ``options`` are the ``--disagg-*`` words of every role, ``visible`` the folders that nodes must see,
+    ``profiling`` what nsys profiles, see :class:`.plan.JobInput`.
     """
 
     case: Case
@@ -50,6 +54,7 @@ class Wanted:
     rootdir: Path | None = None
     visible: tuple[Path, ...] = ()
     exclude: tuple[str, ...] = ()
+    profiling: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -79,8 +84,11 @@ def prepare(wanted: Wanted) -> Prepared:
         python=python,
         program=(python, str(folder.programs / "slurm_run")),
         install_program=(python, str(folder.programs / "slurm_install")),
+        check_program=(python, str(folder.programs / NODE_CHECK.name)),
+        token_file=folder.run_id_file,
         visible=_visible(wanted, command),
         exclude=wanted.exclude,
+        profiling=wanted.profiling,
     )
     rules = load_rules(wanted.cluster.environment_rules) if wanted.cluster.environment_rules else None
     spec = plan_job(wanted.case, wanted.cluster, rules, given)
@@ -107,6 +115,7 @@ def write(prepared: Prepared) -> None:
     if prepared.own_test:
         generated_test(folder.path, TEST_NAME)
     _export_programs(folder.programs)
+    shutil.copyfile(NODE_CHECK, folder.programs / NODE_CHECK.name)
     prepared.submission.write(folder)
     folder.script.write_text(prepared.text, encoding="utf-8")
     folder.script.chmod(0o755)
@@ -183,9 +192,5 @@ def _export_programs(target: Path) -> None:
 
 def _visible(wanted: Wanted, command: PytestCommand) -> tuple[Path, ...]:
     """Folders that a container has to mount: the environment, our source, the test's project, the case, the models."""
-    own = Path(__file__).parents[3]
-    paths = [*wanted.visible, command.rootdir, wanted.case.path.parent]
-    if wanted.cluster.python is None:
-        paths += [Path(sys.prefix), own]
-    paths += [path for path in (wanted.cluster.models_root, wanted.cluster.llm_src) if path is not None]
+    paths = [*wanted.visible, command.rootdir, wanted.case.path.parent, *needed_paths(wanted.cluster)]
     return tuple(path.resolve() for path in paths)

@@ -197,6 +197,6 @@ def test_every_key_is_documented_and_the_example_can_be_used(tmp_path: Path) -> 
     assert set(Cluster.model_fields) - {"name"} == named
     for variable in OVERRIDES:
         assert f"`{variable}`" in text
-    (example,) = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    example = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)[0]
     assert load(write(tmp_path, example), None, {}).name == "oci-hsg"
     assert load(write(tmp_path, example), "old-cluster", {}).strip == ("--segment",)

@@ -51,6 +51,13 @@ def test_parts_and_redaction(case: Case) -> None:
     assert "abcdefgh" not in json.dumps(manifest)
 
 
+def test_slurms_facts_are_found_where_slurm_run_put_them(case: Case) -> None:
+    environ = {"DISAGG_SLURM_JOB_ID": "7", "DISAGG_SLURM_CLUSTER_NAME": "lab", "SLURM_PROCID": "0"}
+    manifest = collect(case, run_id="r", role="BENCHMARK", environ=environ, gpus=GpuProbe())
+    assert manifest["slurm"] == {"SLURM_JOB_ID": "7", "SLURM_CLUSTER_NAME": "lab", "SLURM_PROCID": "0"}
+    assert manifest["ci"] == {}
+
+
 def test_a_variable_names_the_image_before_the_file(case: Case) -> None:
     manifest = collect(case, run_id="r", role="GEN_0", environ={"DISAGG_CONTAINER_IMAGE": "x.sqsh"}, gpus=GpuProbe())
     assert manifest["container"] == {"image": "x.sqsh", "from": "DISAGG_CONTAINER_IMAGE"}

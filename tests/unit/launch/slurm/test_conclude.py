@@ -237,3 +237,68 @@ def test_facts_of_the_script(tmp_path: Path) -> None:
     (tmp_path / "job.facts").write_text("what is this\n")
     with pytest.raises(ValueError, match="found 'what is this'"):
         read_facts(tmp_path)
+
+
+def test_the_first_bad_check_of_a_node(run: Run) -> None:
+    lines = [
+        {"node": "n1", "check": "Python", "ok": True, "found": "3.11", "expected": "3.10 or newer"},
+        {"node": "n2", "check": "free space", "ok": False, "found": "1 MiB in /r", "expected": "at least 100 MiB"},
+        {"node": "n3", "check": "models", "ok": False, "found": "/m: Permission denied", "expected": "readable"},
+    ]
+    text = "\n".join(["a warning", *map(json.dumps, lines), '{"node": "n4", "che'])
+    (run.rundir.path / "check.log").write_text(text)
+    run.srun("check", "srun: error: n2: task 1: Exited with exit code 8\n")
+    result = run.conclude(steps={"check": 8}, stage="check")
+    assert result.headline == (
+        "infrastructure: check failed in stage launch: node n2: free space: found 1 MiB in /r, expected at least "
+        "100 MiB"
+    )
+    assert result.bad_nodes == ("n2", "n3")
+    assert "node n3: models: found /m: Permission denied, expected readable" in run.junit
+
+
+def test_a_check_that_could_not_be_started(run: Run) -> None:
+    run.srun(
+        "check", "slurmstepd: error: execve(): /x/python: No such file or directory\nsrun: error: n2: task 1: Bad\n"
+    )
+    result = run.conclude(steps={"check": 2}, stage="check")
+    assert "the check step failed: n2: task 1: Bad" in result.headline
+    assert "execve(): /x/python" in run.junit
+    assert result.bad_nodes == ("n2",)
+
+
+PRECHECKS = {"check": 0, "precheck.GEN_0": 143, "precheck.CTX_0": 5}
+
+
+def test_the_precheck_that_failed_and_not_the_one_that_was_stopped(run: Run) -> None:
+    run.srun("precheck.CTX_0", "srun: error: n2: task 0: Exited with exit code 5\n")
+    (run.rundir.logs / "precheck.CTX_0.log").write_text("no link\n")
+    result = run.conclude(steps=PRECHECKS, stage="precheck", precheck_s=3.0)
+    assert result.headline == (
+        "infrastructure: precheck.CTX_0 failed in stage launch: the precheck of CTX_0 failed: n2: task 0: Exited with "
+        "exit code 5"
+    )
+    assert run.junit.count("<testcase ") == run.junit.count("<failure ") == 2
+    assert run.junit.count("no link") == 2
+    assert 'name="precheck" time="3.000"' in run.junit
+    assert result.bad_nodes == ("n2",)
+
+
+def test_a_precheck_that_took_too_long(run: Run) -> None:
+    result = run.conclude(steps={**PRECHECKS, "precheck.CTX_0": 143}, stage="precheck", expired=300.0)
+    assert "precheck.GEN_0 failed in stage launch: still running after 300 s, its limit" in result.headline
+
+
+def test_a_green_precheck_beside_a_red_run(run: Run) -> None:
+    run.outcome("failed", Failure("CTX_0", "functional", "measure", "its CTX server 0 ended: exit code 7", exit_code=7))
+    run.benchmark_junit()
+    run.conclude(steps={"precheck.GEN_0": 0, "GEN_0": 1, "BENCHMARK": 1}, precheck_s=1.0)
+    assert (run.junit.count("<testcase "), run.junit.count("<failure ")) == (2, 1)
+    xmlschema.XMLSchema(str(XSD)).validate(run.junit)
+
+
+def test_a_role_that_the_job_had_to_stop_is_no_cause(run: Run) -> None:
+    run.exit("CTX_0", None, "SIGKILL")
+    run.exit("BENCHMARK", None, "SIGKILL")
+    result = run.conclude(steps={**dict.fromkeys(ROLES, 1), "CTX_0": 137, "BENCHMARK": 137}, late=("CTX_0",))
+    assert result.headline.startswith("infrastructure: BENCHMARK failed")

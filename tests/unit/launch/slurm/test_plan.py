@@ -5,8 +5,11 @@ from __future__ import annotations
 import pytest
 
 from pytest_disagg.errors import ConfigError
+from pytest_disagg.launch.nsys import DEFAULT_RANGE, OUTPUT_OF_ROLE, RANGE_VARIABLE
 from pytest_disagg.launch.slurm.plan import merged_options
+from pytest_disagg.launch.slurm.script import render
 from pytest_disagg.launch.slurm.spec import JobSpec, Step
+from pytest_disagg.wrapper.command import interpret
 from tests.unit.launch.slurm.conftest import MakeJob
 
 
@@ -113,10 +116,40 @@ def test_no_requeue_unless_asked(make_job: MakeJob) -> None:
 
 def test_the_limit_holds_run_stop_and_slurms_minute(make_job: MakeJob) -> None:
     job = make_job()
-    # 600 s of run, then 60 s in which Slurm's signal may come early, and 6 s to stop: 11.1 minutes.
-    assert (job.lead_s, job.signal_s, job.limit_s) == (66, 6, 720)
-    assert (option(job, "--time"), option(job, "--signal")) == ("12", "B:TERM@6")
-    assert make_job({"install": {"command": ["/x"], "timeout_s": 600.0}}).limit_s == 1320
+    # 60 s for the check, 600 s of run, 60 s in which Slurm's signal may come early, and 6 s to stop: 12.1 minutes.
+    assert (job.lead_s, job.signal_s, job.limit_s) == (66, 6, 780)
+    assert (option(job, "--time"), option(job, "--signal")) == ("13", "B:TERM@6")
+    assert make_job({"install": {"command": ["/x"], "timeout_s": 600.0}}).limit_s == 1380
+    assert make_job(precheck={"command": ["/x"], "timeout_s": 120}).limit_s == 900
+
+
+def test_a_precheck_runs_as_its_servers_do(make_job: MakeJob) -> None:
+    job = make_job(
+        {"mpi": "pmix", "environment": {"worker": {"set": {"A": "1", "B": "1"}}}},
+        precheck={"command": ["/check", "a b", "$HOME"]},
+        environment={"ctx_worker_env_var": "B='2 3'"},
+    )
+    assert job.precheck is not None
+    assert job.precheck.command == "/check 'a b' '$HOME'"
+    assert [each.role for each in job.precheck.steps] == ["GEN_0", "CTX_0", "CTX_1"]
+    for each in job.precheck.steps:
+        assert (each.task_nodes, each.options) == (step(job, each.role).task_nodes, ("--mpi=pmix",))
+    assert [each.prefix for each in job.precheck.steps[:2]] == ["A=1 B=1", "A=1 B=1 B='2 3'"]
+
+
+def test_a_precheck_of_a_case_that_one_process_plays(make_job: MakeJob) -> None:
+    servers = [{"name": "a", "tensor_parallel_size": 8, "client_configs": [{"concurrency": 1}]}]
+    job = make_job(
+        cases=["aggr"],
+        hardware={"gpus_per_node": 4},
+        server_configs=servers,
+        worker_config=None,
+        benchmark=None,
+        precheck={"command": ["/check"]},
+    )
+    assert job.precheck is not None
+    # BENCHMARK's own name would make slurm_run look for results.
+    assert [(each.role, each.tasks) for each in job.precheck.steps] == [("SERVER", 8)]
 
 
 def test_a_limit_that_is_too_short_is_refused(make_job: MakeJob) -> None:
@@ -182,3 +215,30 @@ def test_what_slurm_install_is_told(make_job: MakeJob, install: dict[str, object
     assert set(words) <= set(found)
     assert found[-1].endswith("/bin/slurm_install")
     assert make_job().install == ()
+
+
+def profiled(job: JobSpec) -> dict[str, str]:
+    """Role -> the iterations that nsys profiles, as slurm_run sees the command."""
+    found: dict[str, str] = {}
+    for each in job.steps:
+        command = interpret(f"{each.before_pytest} python -m pytest", {"DISAGG_RUN_DIR": "/run dir"}, "pytestCommand")
+        if command.argv[0] == "nsys":
+            assert command.argv[-4:] == ("/run dir/" + OUTPUT_OF_ROLE, "python", "-m", "pytest")
+            found[each.role] = command.env[RANGE_VARIABLE]
+        else:
+            assert command.argv == ("python", "-m", "pytest")
+    return found
+
+
+def test_nsys_around_servers_alone(make_job: MakeJob) -> None:
+    ranges = {"ctx": "5-9", "gen": "10-20,30-40"}
+    job = make_job(given={"profiling": ranges}, precheck={"command": ["/check"]})
+    assert profiled(job) == {"GEN_0": ranges["gen"], "CTX_0": ranges["ctx"], "CTX_1": ranges["ctx"]}
+    lines = render(job).splitlines()
+    assert ["nsys" in line for line in lines if line.startswith(("precheck GEN_0", "role GEN_0"))] == [False, True]
+
+
+def test_a_case_that_asks_for_nsys(make_job: MakeJob) -> None:
+    job = make_job(profiling={"nsys_on": True})
+    assert profiled(job) == dict.fromkeys(("GEN_0", "CTX_0", "CTX_1"), DEFAULT_RANGE)
+    assert profiled(make_job(profiling={"nsys_on": False})) == {}

@@ -119,3 +119,17 @@ def test_accounting_that_is_late_does_not_end_a_job() -> None:
     assert slurm.poller.states["1"].state == "RUNNING"
     # But a record that is never closed does not hold a wait for ever.
     assert slurm.pass_time(300, "1")["1"].over
+
+
+def test_accounting_tells_of_the_end_while_slurmctld_does_not_answer() -> None:
+    slurm = Slurm()
+    slurm.jobs = {"1": "RUNNING", "2": "RUNNING", "3": "RUNNING"}
+    slurm.pass_time(2, "1", "2", "3")
+    slurm.down = "no route"
+    slurm.accounting = {"1": "COMPLETED", "2": "RUNNING", "3": "NODE_FAIL"}
+    states = slurm.pass_time(30, "1", "2", "3")
+    assert states["1"].state == "COMPLETED"
+    # One is known to go on, the other may be started again.
+    assert not states["2"].over
+    assert not states["3"].over
+    assert slurm.poller.trouble == "no route"

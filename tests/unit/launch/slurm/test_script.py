@@ -59,14 +59,14 @@ def test_uneven_servers_are_arbitrary(make_job: MakeJob) -> None:
 
 def test_no_container_no_install_nothing_of_them(make_job: MakeJob) -> None:
     text = render(make_job())
-    for word in ("container", "enroot", "prepare install", "pyxis"):
+    for word in ("--container", "enroot", "start install", "pyxis", "start image", "stage=precheck"):
         assert word not in text
 
 
 def test_pyxis_one_container_of_the_job(make_job: MakeJob) -> None:
     text = render(make_job({"container": "pyxis", "image": "a:1", "image_dir": "/images"}))
     assert 'common+=(--container-name="disagg-$SLURM_JOB_ID.${SLURM_RESTART_COUNT:-0}")' in text
-    assert "prepare image image.log" in text
+    assert "start image image.log" in text
     assert "docker://a:1" in text
 
 

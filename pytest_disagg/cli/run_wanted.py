@@ -1,0 +1,116 @@
+"""From a case to what is handed to Slurm, with the options of ``disagg run`` and the cluster file."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pytest_disagg.errors import UsageError
+
+if TYPE_CHECKING:
+    from pytest_disagg.config.case import Case
+    from pytest_disagg.config.cluster import Cluster
+    from pytest_disagg.config.settings import Settings
+    from pytest_disagg.launch.slurm.submit import Wanted
+
+TEST_NAME = "test_e2e"
+PROFILED = "profiling.nsys_on=true"
+"""Part of the case, so that every role and every record knows that it was profiled."""
+
+
+def settings_of(options: argparse.Namespace, cluster: Cluster, environ: Mapping[str, str]) -> Settings:
+    """What lies over a case file: the options, where they say nothing the cluster file. Fills ``options`` in.
+
+    Raises:
+        UsageError: an option that cannot be used.
+    """
+    from dataclasses import replace
+
+    from pytest_disagg.cli.common import settings
+    from pytest_disagg.cli.profiling import ranges_of
+
+    if ranges_of(options) and PROFILED not in options.set:
+        options.set = [*options.set, PROFILED]
+    options.llm_src = options.llm_src or cluster.llm_src
+    options.models_root = options.models_root or cluster.models_root
+    values = {"partition": cluster.partition, "account": cluster.account, "container_image": cluster.image}
+    return replace(settings(options, environ), placeholders={name: value for name, value in values.items() if value})
+
+
+def cases_of(options: argparse.Namespace, cluster: Cluster, environ: Mapping[str, str]) -> list[Case]:
+    """The cases of ``options.target``.
+
+    Raises:
+        ConfigError, UsageError: one of them means none, or cannot be used.
+    """
+    from pytest_disagg.cli.common import search_dirs
+    from pytest_disagg.config.resolve import load_cases
+    from pytest_disagg.engines import registry
+
+    over = settings_of(options, cluster, environ)
+    dirs = search_dirs(options, environ)
+    cases = [
+        case for target in options.target for case in load_cases(target, dirs=dirs, settings=over, environ=environ)
+    ]
+    for case in cases:
+        registry.get(case.engine)
+    return cases
+
+
+def test_of(options: argparse.Namespace) -> tuple[Path | None, str]:
+    """The module and the name of the test that plays the roles; no module where it is made here.
+
+    Raises:
+        UsageError: ``--test`` names no module.
+    """
+    test, _, name = (options.test or "").partition("::")
+    if test and not Path(test).is_file():
+        raise UsageError(f"--test: found {test!r}, expected a test module")
+    return (Path(test).absolute() if test else None), name or TEST_NAME
+
+
+def wanted_of(
+    case: Case,
+    cluster: Cluster,
+    work_dir: Path,
+    options: argparse.Namespace,
+    environ: Mapping[str, str],
+    sets: Sequence[str] = (),
+) -> Wanted:
+    """What is submitted for ``case``; ``sets`` are overrides that it was resolved with besides ``--set``."""
+    from pytest_disagg.cli.profiling import ranges_of
+    from pytest_disagg.launch.command import role_options
+    from pytest_disagg.launch.slurm.submit import Wanted
+
+    baseline = options.baseline or environ.get("DISAGG_BASELINE")
+    test, name = test_of(options)
+    values: dict[str, str | list[str] | None] = {
+        "config-dir": [str(case.path.parent.absolute())],
+        "llm-src": _absolute(options.llm_src),
+        "models-root": _absolute(options.models_root),
+        "engine": options.engine or environ.get("DISAGG_ENGINE") or None,
+        "client": options.client or environ.get("DISAGG_CLIENT") or None,
+        "set": [*options.set, *sets],
+        "rehearse-limit": options.rehearse_limit or environ.get("DISAGG_REHEARSE_LIMIT") or None,
+        "work-dir": str(work_dir),
+        "interface": cluster.interface,
+        "baseline": _absolute(baseline),
+        "stage-name": options.stage_name or environ.get("stageName") or None,
+        "repeat": str(options.repeat or environ.get("DISAGG_REPEAT") or 1),
+    }
+    return Wanted(
+        case=case,
+        cluster=cluster,
+        work_dir=work_dir,
+        options=role_options(values),
+        test=test,
+        test_name=name,
+        rootdir=Path.cwd() if test else None,
+        profiling=ranges_of(options),
+    )
+
+
+def _absolute(path: Path | str | None) -> str | None:
+    return str(Path(path).absolute()) if path else None

@@ -1,0 +1,1 @@
+"""Test lists, without a cluster."""
