@@ -27,6 +27,7 @@ COMMANDS = {
     "config": "check case files, or print their JSON Schema",
     "bench": "measure a deployment that already runs, through the same gate",
     "run": "run cases as Slurm jobs: submit, wait, verdict",
+    "submit": "write the launch script of a Slurm job; submits nothing",
     "wait": "follow Slurm jobs that were submitted before, to their verdict",
     "status": "show where submitted Slurm jobs stand",
     "logs": "show or follow the logs of a Slurm job",
