@@ -12,7 +12,7 @@ from typing import Any
 from pytest_disagg.errors import RunError
 from pytest_disagg.rundir.files import create_text, read_json, to_json, write_text
 from pytest_disagg.rundir.layout import RunDir, unusable
-from pytest_disagg.rundir.state import RoleState
+from pytest_disagg.rundir.state import Failure, RoleState
 
 BEAT_S = 1.0
 
@@ -42,6 +42,17 @@ def _over(rundir: RunDir, what: str) -> RunError:
     )
 
 
+def _too_late(rundir: RunDir, role: str, cause: Failure) -> RunError:
+    run = rundir.path.parent.name
+    return RunError(
+        cause.headline(),
+        kind=cause.kind,
+        stage=cause.stage,
+        because_of=cause.role,
+        evidence=(f"run {run} was over before its {role} started; to play it again set DISAGG_RUN_ID to a new word",),
+    )
+
+
 class RoleWriter:
     """Publishes one role's state. ``claim`` first; thread-safe afterwards.
 
@@ -65,15 +76,18 @@ class RoleWriter:
 
         Raises:
             RunError: this role of this run was claimed before, or the run has an outcome: it is over. Or the directory
-                cannot be used.
+                cannot be used. A run that failed before this role came to it ends this role with the run's own cause.
         """
         role = self._state.role
         try:
             outcome = read_json(self._rundir.outcome)
             claimed = outcome is None and create_text(self._rundir.role(role), to_json(self._state.to_dict()))
+            late = outcome is not None and read_json(self._rundir.role(role)) is None
         except OSError as error:
             raise unusable(self._rundir.path, error) from error
         if not claimed:
+            if late and outcome is not None and outcome.get("cause"):
+                raise _too_late(self._rundir, role, Failure.from_dict(outcome["cause"]))
             what = f"already has a {role}" if outcome is None else f"has an outcome, {_words(outcome)}"
             raise _over(self._rundir, what)
         self._thread = threading.Thread(target=self._beat, name=f"disagg-beat-{role}", daemon=True)

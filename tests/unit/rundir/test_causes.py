@@ -55,11 +55,20 @@ def test_a_role_is_lost_in_the_stage_of_the_run_that_it_served(rundir: RunDir, s
     assert found.stage == stage
 
 
-def test_a_role_that_comes_after_the_end_is_told_why_the_run_ended(rundir: RunDir) -> None:
+def test_a_role_that_comes_after_a_failed_run_ends_with_its_cause(rundir: RunDir) -> None:
     Outcome("run", "case", "failed", kind="functional", cause=CAUSE, red=(CAUSE.headline(),)).write(rundir)
-    with pytest.raises(
-        RunError, match=r"run run is over: .* has an outcome, functional: GEN_0 failed in .*DISAGG_RUN_ID"
-    ):
+    with pytest.raises(RunError) as caught:
+        RoleWriter(rundir, RoleState("CTX_0")).claim()
+    failure = Failure.of("CTX_0", caught.value)
+    assert failure.headline() == CAUSE.headline()
+    assert (failure.kind, failure.because_of) == ("functional", "GEN_0")
+    assert "set DISAGG_RUN_ID to a new word" in failure.evidence[0]
+    assert not rundir.role("CTX_0").exists()
+
+
+def test_a_run_that_passed_is_over_for_whoever_comes_late(rundir: RunDir) -> None:
+    Outcome("run", "case", "pass").write(rundir)
+    with pytest.raises(RunError, match=r"run run is over: .* has an outcome, pass; set DISAGG_RUN_ID"):
         RoleWriter(rundir, RoleState("CTX_0")).claim()
     assert not rundir.role("CTX_0").exists()
 
