@@ -18,9 +18,15 @@ RED: frozenset[Word] = frozenset({"regression", "invalid"})
 class Verdict:
     """What was decided about one metric of one point (or, with an empty ``metric``, about the point as a whole).
 
-    ``effect_percent`` is the change against ``reference``, positive when better. ``threshold`` is the largest change
-    that is still a pass, in the metric's unit. ``method`` names the rule (``baseline-csv``), ``evidence`` the facts in
-    words. ``point`` is ``con<concurrency>``, with ``<server>/`` before it where the case has several servers.
+    ``effect_percent`` is the change against ``reference``, positive when better, ``interval_percent`` its 95 %
+    confidence interval. ``threshold`` is the largest change that is still a pass, in the metric's unit. ``method``
+    names the rule (``baseline-csv``, ``night``, ``pooled-nights``, ``change-point``, ``compatible``), ``evidence`` the
+    facts in a sentence, ``facts`` in as many lines as it takes. ``p`` is one-sided, None where the rule has none.
+    ``point`` is ``con<concurrency>``, with ``<server>/`` before it where the case has several servers.
+
+    A verdict on a metric that does not ``gate`` is shown and never decides. ``open``: more measurements would decide.
+    ``first_bad`` and ``last_good`` name runs, the former where a regression began (epoch milliseconds in
+    ``first_bad_ms``).
     """
 
     word: Word
@@ -33,12 +39,26 @@ class Verdict:
     evidence: str = ""
     case: str = ""
     point: str = ""
+    interval_percent: tuple[float, float] | None = None
+    p: float | None = None
+    gates: bool = True
+    open: bool = False
+    facts: tuple[str, ...] = ()
+    last_good: str = ""
+    first_bad: str = ""
+    first_bad_ms: int = 0
+
+    @property
+    def shown(self) -> str:
+        """The word as people see it: a metric that does not gate says so."""
+        return self.word if self.gates else f"{self.word} (reported only)"
 
     @property
     def red(self) -> bool:
-        return self.word in RED
+        return self.gates and self.word in RED
 
 
 def worst(verdicts: Iterable[Verdict]) -> Word:
-    """The worst word among ``verdicts``; of none at all it is ``insufficient-history``: nothing was judged."""
-    return max((verdict.word for verdict in verdicts), key=WORDS.index, default="insufficient-history")
+    """The worst word among the verdicts that gate; of none at all it is ``insufficient-history``."""
+    words = (verdict.word for verdict in verdicts if verdict.gates)
+    return max(words, key=WORDS.index, default="insufficient-history")
