@@ -1,0 +1,1 @@
+"""Stores: record files (the truth), their SQLite index, OpenSearch, the posting service, and the spool between them."""

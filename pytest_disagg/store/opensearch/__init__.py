@@ -1,0 +1,1 @@
+"""OpenSearch, through its own client library (extra ``opensearch``)."""

@@ -1,0 +1,1 @@
+"""The posting service that TensorRT-LLM's perf-sanity results go to."""
