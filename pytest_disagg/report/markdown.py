@@ -1,0 +1,68 @@
+"""A report as the text of a merge request's comment: the verdict, what is red, a table."""
+
+from __future__ import annotations
+
+import re
+
+from pytest_disagg.report.compare import Comparison
+from pytest_disagg.report.figures.style import title_of
+from pytest_disagg.report.model import Report
+from pytest_disagg.report.numbers import columns_of, percent, short
+
+RED_LINES = 5
+"""Reasons of one case that are shown."""
+
+
+def render(report: Report, comparison: Comparison | None = None) -> str:
+    """GitHub's and GitLab's Markdown. Text of a run is escaped: it can neither format nor mention anybody."""
+    lines = (
+        [f"### {plain(report.title)}: {plain(report.verdict)}", "", plain(report.summary), ""] if report.cases else []
+    )
+    for case in report.cases:
+        if case.bad:
+            lines += [f"**{plain(case.case)}** (run {plain(case.run_id)})", ""]
+            lines += [f"- {plain(line)}" for line in case.red[:RED_LINES] or (case.verdict,)]
+            more = len(case.red) - RED_LINES
+            lines += [*([f"- ... and {more} more"] if more > 0 else []), ""]
+    if report.cases:
+        columns = columns_of(report.cases)
+        lines += _head(["case", "point", "verdict", *(f"{each.title} ({each.unit})" for each in columns)], 3)
+        for case in report.cases:
+            for load in case.loads:
+                numbers = [short(load.metrics[each.metric]) if each.metric in load.metrics else "" for each in columns]
+                lines.append(_row([plain(case.case), plain(load.label), plain(load.word), *numbers]))
+            if not case.loads:
+                lines.append(_row([plain(case.case), "", plain(case.verdict), *("" for _ in columns)]))
+        lines.append("")
+    if comparison is not None:
+        lines += _comparison(comparison)
+    return "\n".join(lines)
+
+
+def _comparison(comparison: Comparison) -> list[str]:
+    first, *others = (plain(each.title) for each in comparison.sets)
+    lines = _head(["metric", "test", first, *(word for title in others for word in (title, "better by"))], 2)
+    for row in comparison.rows:
+        cells = [plain(title_of(row.metric)), plain(row.test)]
+        for position, value in enumerate(row.values):
+            cells.append("" if value is None else short(value))
+            if position:
+                effect = row.effect_percent(position)
+                cells.append("" if effect is None else percent(effect))
+        lines.append(_row(cells))
+    return [*lines, ""]
+
+
+def plain(text: str) -> str:
+    """``text`` as it is, in one line, whatever Markdown would make of it."""
+    escaped = re.sub(r"([\\`*_{}\[\]<>#|~$!])", r"\\\1", " ".join(text.split()))
+    # A zero-width space keeps hosts from notifying the people and closing the issues that a log seems to name.
+    return re.sub(r"([@&])(?=\S)", "\\1\u200b", escaped)
+
+
+def _head(titles: list[str], texts: int) -> list[str]:
+    return [_row(titles), _row(["---" if number < texts else "---:" for number in range(len(titles))])]
+
+
+def _row(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |"
