@@ -35,6 +35,10 @@ COMMANDS = {
     "doctor": "check the cluster file against the cluster, and say what to mend",
     "up": "bring a deployment up and leave it up until interrupted",
     "baseline": "check records against a baseline CSV, or update it",
+    "report": "show runs as an HTML page or a PDF, or compare results",
+    "history": "list, show, plot, import, export the records of earlier runs, or rebuild their index",
+    "upload": "send to the stores what they do not have yet",
+    "verdict": "change points of a series; judge records again, explain, accept a change",
     "clean": "remove old run directories",
 }
 """Sub-command -> summary. The module is ``pytest_disagg.cli.<name>``, with a function ``add_parser(subparsers)``."""

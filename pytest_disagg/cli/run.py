@@ -20,8 +20,10 @@ EXIT_NOTHING_SELECTED = 5
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     from pytest_disagg.cli.common import add_case_options
+    from pytest_disagg.cli.measurement import add_measurement_options, count
     from pytest_disagg.cli.profiling import add_profiling_options
     from pytest_disagg.cli.run_lists import add_list_options
+    from pytest_disagg.cli.run_page import add_page_option
     from pytest_disagg.cli.slurm import add_cluster_options
 
     parser = subparsers.add_parser(
@@ -36,7 +38,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--no-wait", action="store_true", help="print the job ids and leave; see disagg wait")
     parser.add_argument(
         "--retries",
-        type=_count,
+        type=count,
         default=0,
         metavar="N",
         help="submit again after infrastructure failures, on other nodes",
@@ -49,11 +51,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--test", metavar="FILE[::NAME]", help="test module whose test plays the roles (default: one that is made here)"
     )
     add_list_options(parser)
-    group = parser.add_argument_group("measurement")
-    group.add_argument("--client", metavar="NAME", help="load generator (DISAGG_CLIENT, default: native)")
-    group.add_argument("--baseline", type=Path, metavar="CSV", help="baseline CSV (DISAGG_BASELINE)")
-    group.add_argument("--stage-name", metavar="NAME", help="name of the CI stage (stageName)")
-    group.add_argument("--repeat", type=_count, metavar="N", help="measure each load N times (DISAGG_REPEAT)")
+    parser.add_argument("--stage-name", metavar="NAME", help="name of the CI stage (stageName)")
+    add_page_option(parser)
+    add_measurement_options(parser)
     add_profiling_options(parser.add_argument_group("profiling"))
     add_case_options(parser)
     add_cluster_options(parser)
@@ -67,7 +67,9 @@ def run(options: argparse.Namespace) -> int:
         ConfigError, UsageError: a list, a target or an option that cannot be used; nothing is submitted.
         RunError: with ``--no-wait`` only: sbatch did not take a job; those it took before are cancelled.
     """
+    from pytest_disagg.cli.measurement import history_of
     from pytest_disagg.cli.run_lists import CaseLoader, select_cases, tasks_of
+    from pytest_disagg.cli.run_page import write_page
     from pytest_disagg.cli.run_report import selected
     from pytest_disagg.cli.slurm import cluster_of, work_dir_of
     from pytest_disagg.launch.slurm import client
@@ -95,6 +97,11 @@ def run(options: argparse.Namespace) -> int:
     rules = Rules(options.max_jobs, options.retries, options.stop_on_error, options.xfail_strict)
     endings = _run_all(tasks, rules, environ)
     _report(endings, options)
+    write_page(
+        [ending.result for ending in endings if ending.result is not None],
+        options.html or environ.get("DISAGG_HTML"),
+        history_of(options, cluster, environ),
+    )
     return max(ending.code for ending in endings)
 
 
@@ -198,14 +205,10 @@ def _show(tasks: Sequence[Task]) -> int:
     return CONFIG_CODE if any(task.refusal for task in tasks) else 0
 
 
-def _count(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"found {text!r}, expected a whole number")
-    return int(text)
-
-
 def _at_least_one(text: str) -> int:
-    number = _count(text)
+    from pytest_disagg.cli.measurement import count
+
+    number = count(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"found {text!r}, expected at least 1")
     return number

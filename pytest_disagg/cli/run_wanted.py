@@ -80,31 +80,30 @@ def wanted_of(
     sets: Sequence[str] = (),
 ) -> Wanted:
     """What is submitted for ``case``; ``sets`` are overrides that it was resolved with besides ``--set``."""
+    from pytest_disagg.cli.measurement import history_of, role_values
     from pytest_disagg.cli.profiling import ranges_of
     from pytest_disagg.launch.command import role_options
     from pytest_disagg.launch.slurm.submit import Wanted
 
-    baseline = options.baseline or environ.get("DISAGG_BASELINE")
     test, name = test_of(options)
     values: dict[str, str | list[str] | None] = {
         "config-dir": [str(case.path.parent.absolute())],
         "llm-src": _absolute(options.llm_src),
         "models-root": _absolute(options.models_root),
         "engine": options.engine or environ.get("DISAGG_ENGINE") or None,
-        "client": options.client or environ.get("DISAGG_CLIENT") or None,
         "set": [*options.set, *sets],
         "rehearse-limit": options.rehearse_limit or environ.get("DISAGG_REHEARSE_LIMIT") or None,
         "work-dir": str(work_dir),
         "interface": cluster.interface,
-        "baseline": _absolute(baseline),
         "stage-name": options.stage_name or environ.get("stageName") or None,
-        "repeat": str(options.repeat or environ.get("DISAGG_REPEAT") or 1),
+        **role_values(options, cluster, environ),
     }
     return Wanted(
         case=case,
         cluster=cluster,
         work_dir=work_dir,
-        options=role_options(values),
+        options=(*role_options(values), *(("--disagg-require-upload",) if options.require_upload else ())),
+        visible=(history_of(options, cluster, environ),),
         test=test,
         test_name=name,
         rootdir=Path.cwd() if test else None,

@@ -14,8 +14,9 @@ from pytest_disagg.errors import UsageError
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     from pytest_disagg.cli.common import add_case_options
+    from pytest_disagg.cli.measurement import add_measurement_options
     from pytest_disagg.cli.slurm import add_cluster_options
-    from pytest_disagg.cli.submit_compatible import add_options, count
+    from pytest_disagg.cli.submit_compatible import add_options
 
     parser = subparsers.add_parser(
         "submit",
@@ -31,11 +32,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument("--stage-name", default="", metavar="NAME", help="name of the CI stage")
     add_options(parser)
-    group = parser.add_argument_group("measurement (with CASE)")
-    group.add_argument("--test", metavar="FILE[::NAME]", help="test module whose test plays the roles")
-    group.add_argument("--client", metavar="NAME", help="load generator (DISAGG_CLIENT, default: native)")
-    group.add_argument("--baseline", type=Path, metavar="CSV", help="baseline CSV (DISAGG_BASELINE)")
-    group.add_argument("--repeat", type=count, metavar="N", help="measure each load N times (DISAGG_REPEAT)")
+    parser.add_argument("--test", metavar="FILE[::NAME]", help="test module whose test plays the roles (with CASE)")
+    add_measurement_options(parser, "measurement (with CASE)")
     add_case_options(parser)
     add_cluster_options(parser)
     parser.set_defaults(func=run)

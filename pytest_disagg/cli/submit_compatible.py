@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pytest_disagg.cli.measurement import count
 from pytest_disagg.cli.profiling import add_profiling_options, ranges_of
 from pytest_disagg.errors import ConfigError, Problem, UsageError
 
@@ -223,10 +224,3 @@ def _settings(options: argparse.Namespace) -> Settings:
     from pytest_disagg.config.settings import Settings
 
     return Settings(llm_src=options.llm_src, models_root=options.models_root)
-
-
-def count(text: str) -> int:
-    """The type of an option that takes a whole number."""
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"found {text!r}, expected a whole number")
-    return int(text)

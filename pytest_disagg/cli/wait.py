@@ -8,7 +8,9 @@ from pathlib import Path
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    from pytest_disagg.cli.run_page import add_page_option
     from pytest_disagg.cli.slurm import add_cluster_options
+    from pytest_disagg.cli.stores import add_history
 
     parser = subparsers.add_parser(
         "wait",
@@ -17,6 +19,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument("job", nargs="+", metavar="JOB", help="job id, as disagg run printed it")
     parser.add_argument("--junitxml", type=Path, metavar="FILE", help="junit file of all jobs")
+    add_page_option(parser)
+    add_history(parser)
     add_cluster_options(parser)
     parser.set_defaults(func=run)
 
@@ -27,6 +31,8 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         UsageError: a job that ``disagg run`` did not submit.
     """
+    from pytest_disagg.cli.measurement import history_of
+    from pytest_disagg.cli.run_page import write_page
     from pytest_disagg.cli.slurm import Screen, cluster_of, jobs_of, print_results, work_dir_of, write_report
     from pytest_disagg.launch.slurm.codes import highest
     from pytest_disagg.launch.slurm.follow import Follower
@@ -37,4 +43,5 @@ def run(options: argparse.Namespace) -> int:
     print_results(results)
     if options.junitxml:
         write_report(options.junitxml, results)
+    write_page(results, options.html or os.environ.get("DISAGG_HTML"), history_of(options, cluster, os.environ))
     return highest(results)

@@ -1,5 +1,5 @@
 """The blocks of a case file that are ours to define, so unknown keys are errors: ``timeouts``, ``gate``, ``slo``,
-``precheck``."""
+``precheck``, ``verdict``."""
 
 from __future__ import annotations
 
@@ -76,6 +76,27 @@ class Precheck(OurBlock):
         description="program and arguments; it ends with 0 where the server can be started"
     )
     timeout_s: Seconds = Field(default=300, description="all servers' ranks together, beside the run's own limit")
+
+
+class MetricRules(OurBlock):
+    """How one metric is judged, where that differs from what the metric is by itself."""
+
+    min_effect: Annotated[float, Field(gt=0, lt=1, strict=True)] | None = Field(
+        default=None, description="smallest relative change that matters: 0.03 is 3 %"
+    )
+    pre_merge_min_effect: Annotated[float, Field(gt=0, lt=1, strict=True)] | None = Field(
+        default=None, description="the same for a change that is not merged yet"
+    )
+    role: Literal["gate", "report"] | None = Field(default=None, description="whether it decides or is only shown")
+
+
+class VerdictBlock(OurBlock):
+    """How this case is judged against its history."""
+
+    remeasure: Annotated[int, Field(ge=0, le=20, strict=True)] = Field(
+        default=5, description="how often a suspected load may be measured again"
+    )
+    metrics: dict[str, MetricRules] = Field(default={}, description="by metric, e.g. median_ttft: {min_effect: 0.08}")
 
 
 EngineName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]*$")]

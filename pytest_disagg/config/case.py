@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
-    from pytest_disagg.config.blocks import Gate, Precheck, Slo, Timeouts
+    from pytest_disagg.config.blocks import Gate, Precheck, Slo, Timeouts, VerdictBlock
     from pytest_disagg.config.sim import SimSettings
 
 Mode = Literal["e2e", "gen_only", "gen_only_no_context", "ctx_only", "aggregated"]
@@ -146,6 +146,7 @@ class Case:
     job_time_s: float | None = None
     precheck: Precheck | None = None
     nsys: bool = False
+    verdict: VerdictBlock | None = None
 
     def server(self, kind: ServerKind) -> ServerSpec | None:
         """The spec of that kind; None where this case has none."""

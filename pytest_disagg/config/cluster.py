@@ -163,6 +163,7 @@ class Cluster(OurBlock):
         default=UCX_RULES, description="rules by cluster name; default: the shipped UCX rules; none: no rules"
     )
     work_dir: SharedPath | None = Field(default=None, description="shared by all nodes; run directories go there")
+    history: SharedPath | None = Field(default=None, description="records of earlier runs, shared by all nodes")
     models_root: SharedPath | None = None
     llm_src: SharedPath | None = None
     interface: Line | None = Field(

@@ -208,6 +208,7 @@ class _Source:
             job_time_s=job_time_s,
             precheck=None if rehearsed else file.precheck,
             nsys=file.profiling.nsys_on and not rehearsed,
+            verdict=file.verdict,
         )
 
     def _with_mode(self, case_id: CaseId) -> CaseId:

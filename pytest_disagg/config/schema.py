@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from pytest_disagg.config.blocks import EngineName, Gate, Precheck, Slo, Timeouts
+from pytest_disagg.config.blocks import EngineName, Gate, Precheck, Slo, Timeouts, VerdictBlock
 from pytest_disagg.config.fields import (
     Concurrencies,
     Count,
@@ -231,6 +231,7 @@ class CaseFile(Harness):
     sim: Annotated[SimSettings, Section] = SimSettings()
     slo: Slo | None = None
     precheck: Precheck | None = None
+    verdict: VerdictBlock | None = None
     profiling: Annotated[Profiling, Section] = Profiling()
     also_known = ("sequence", "cluster")
 

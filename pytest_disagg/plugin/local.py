@@ -54,12 +54,15 @@ def command(request: pytest.FixtureRequest, values: Resolved) -> PytestCommand:
     config = request.config
     option: Any = config.option
     _, _, test = request.node.nodeid.partition("::")
-    options = role_options(values.for_roles(LOOPBACK))
+    options = [*role_options(values.for_roles(LOOPBACK))]
+    options += [
+        f"--disagg-{name}" for name, on in (("keep", values.keep), ("require-upload", values.require_upload)) if on
+    ]
     return PytestCommand(
         node=f"{Path(str(request.node.path))}::{test}",
         rootdir=config.rootpath,
         inifile=config.inipath,
-        options=(*options, *(("--disagg-keep",) if values.keep else ())),
+        options=tuple(options),
         import_mode=str(option.importmode),
         override_ini=tuple(option.override_ini or ()),
         confcutdir=Path(option.confcutdir) if option.confcutdir else None,

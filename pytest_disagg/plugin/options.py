@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import pytest
 
+from pytest_disagg.plugin.page import Page
 from pytest_disagg.plugin.terminal import Terminal
 
 
@@ -49,6 +50,29 @@ OPTIONS = (
     Option(
         "repeat", "int", "N", "DISAGG_REPEAT", "measure each load N times on the same deployment; the median is judged"
     ),
+    Option(
+        "history", "path", "DIR", "DISAGG_HISTORY", "records of earlier runs (default: ~/.local/share/pytest-disagg)"
+    ),
+    Option(
+        "policy", "str", "NAME", "DISAGG_POLICY", "judge by: post, pre, compatible or baseline (default: by the build)"
+    ),
+    Option(
+        "reference-branch",
+        "str",
+        "NAME",
+        "PERF_BASELINE_BRANCH",
+        "branch that changes are compared with (default: main)",
+    ),
+    Option(
+        "require-upload", "flag", "", "DISAGG_REQUIRE_UPLOAD", "an upload case fails if its records cannot be uploaded"
+    ),
+    Option(
+        "html",
+        "path",
+        "FILE",
+        "DISAGG_HTML",
+        "page of the session (default: report.html beside its run; none: no page)",
+    ),
     Option("keep", "flag", "", "DISAGG_KEEP", "leave the deployment up after the measurement until Ctrl-C"),
 )
 
@@ -82,3 +106,4 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(Terminal(config), "disagg-terminal")
+    config.pluginmanager.register(Page(config), "disagg-page")

@@ -134,6 +134,10 @@ class Played:
             stage_name=values.stage_name,
             repeat=values.repeat,
             keep=values.keep,
+            history=values.history,
+            policy=values.policy,
+            reference_branch=values.reference_branch,
+            require_upload=values.require_upload,
             external_limit_s=external_limit_s(os.environ, time.time()),
         )
 

@@ -17,9 +17,14 @@ from pytest_disagg.config.lookup import search_dirs
 from pytest_disagg.config.settings import RehearseLimits
 from pytest_disagg.errors import UsageError
 from pytest_disagg.plugin.options import OPTIONS, Option
+from pytest_disagg.store.place import default_path
+from pytest_disagg.verdict.names import POLICIES, REFERENCE_BRANCH
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+
+NO_PAGE = Path("none")
 
 
 @dataclass(frozen=True)
@@ -27,6 +32,7 @@ class Resolved:
     """The values in force. Paths are absolute.
 
     ``config_dir`` are the directories whose files become cases, ``search`` those and all that a name is looked up in.
+    ``html`` is the page's path; the bare name ``none``: no page; None where nobody said.
     """
 
     config_dir: tuple[Path, ...]
@@ -42,6 +48,11 @@ class Resolved:
     baseline: Path | None
     stage_name: str
     repeat: int
+    history: Path
+    policy: str | None
+    reference_branch: str
+    require_upload: bool
+    html: Path | None
     keep: bool
 
     def for_roles(self, host: str) -> dict[str, str | list[str] | None]:
@@ -59,6 +70,11 @@ class Resolved:
             "baseline": _text(self.baseline),
             "stage-name": self.stage_name or None,
             "repeat": str(self.repeat),
+            "history": str(self.history),
+            "policy": self.policy,
+            "reference-branch": self.reference_branch,
+            # The session that starts roles writes the page of them all.
+            "html": str(NO_PAGE),
         }
 
 
@@ -98,6 +114,11 @@ def resolve(config: pytest.Config, environ: Mapping[str, str]) -> Resolved:
         baseline=values["baseline"].path(),
         stage_name=values["stage_name"].text() or "",
         repeat=_positive(values["repeat"]),
+        history=values["history"].path() or default_path(),
+        policy=_policy(values["policy"]),
+        reference_branch=values["reference_branch"].text() or REFERENCE_BRANCH,
+        require_upload=_flag(values["require_upload"]),
+        html=_page(values["html"]),
         keep=_flag(values["keep"]),
     )
 
@@ -203,6 +224,17 @@ def _flag(given: _Given) -> bool:
     if str(given.value).lower() not in words:
         raise pytest.UsageError(f"{given.source}: found {given.value!r}, expected 1 or 0")
     return words[str(given.value).lower()]
+
+
+def _policy(given: _Given) -> str | None:
+    name = given.text()
+    if name is not None and name not in POLICIES:
+        raise pytest.UsageError(f"{given.source}: found {name!r}, expected one of {', '.join(POLICIES)}")
+    return name
+
+
+def _page(given: _Given) -> Path | None:
+    return NO_PAGE if given.text() == str(NO_PAGE) else given.path()
 
 
 def _text(path: Path | None) -> str | None:

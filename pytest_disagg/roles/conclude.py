@@ -5,13 +5,14 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any
 
 from pytest_disagg.records import legacy_csv
 from pytest_disagg.records import record as records
 from pytest_disagg.redact import redact
+from pytest_disagg.roles import storing
 from pytest_disagg.roles.measure import Measurement
 from pytest_disagg.roles.points import Point
 from pytest_disagg.roles.prepare import Prepared
@@ -21,12 +22,15 @@ from pytest_disagg.rundir.files import to_json, write_text
 from pytest_disagg.rundir.layout import safe_name
 from pytest_disagg.rundir.outcome import Outcome
 from pytest_disagg.rundir.state import Failure
+from pytest_disagg.verdict.decide import decide, stated
 from pytest_disagg.verdict.gate import GateResult, combine, missing_points
-from pytest_disagg.verdict.judge import Judged, judge
+from pytest_disagg.verdict.judge import Judged
 from pytest_disagg.verdict.types import Word
 
 REHEARSED = "rehearsal"
 FAILED = "failed"
+VERDICTS = "verdicts.json"
+"""In the run directory: every verdict with its evidence, in a list."""
 
 
 @dataclass(frozen=True)
@@ -58,12 +62,14 @@ def conclude(measurement: Measurement, failure: Failure | None) -> Outcome:
         missing = () if failure else missing_points(prepared.point_names.values(), measured)
         gate = combine([GateResult(tuple(missing)), *(load.gate for load in loads)])
     with session.stage("judge"):
-        judged = judge(prepared.baseline, [record for load in loads for record in load.records])
+        judged = decide(prepared.grounds, [record for load in loads for record in load.records])
     words = {load.name: _word(session, load, judged) for load in loads}
     with session.stage("store"):
-        where = _store(session, prepared, loads, judged, words)
+        written = _store(session, prepared, loads, judged, words)
+        # What a failing deployment measured before it failed is in the run directory alone.
+        stored = storing.store(session, written, whole=failure is None)
     verdict, kind, red = _decide(session, judged, gate, failure)
-    return Outcome(
+    outcome = Outcome(
         run_id=session.options.run_id,
         case=session.case.id.text,
         verdict=verdict,
@@ -75,8 +81,9 @@ def conclude(measurement: Measurement, failure: Failure | None) -> Outcome:
         words=words,
         properties=prepared.properties(session),
         stage_times=session.stage_seconds(),
-        records=where,
+        records=str(session.rundir.records) if written else "",
     )
+    return stored.applied(outcome, required=session.options.require_upload)
 
 
 def _gate(measurement: Measurement, prepared: Prepared) -> list[_Load]:
@@ -102,8 +109,8 @@ def _word(session: RoleSession, load: _Load, judged: Judged) -> str:
 
 def _store(
     session: RoleSession, prepared: Prepared, loads: Sequence[_Load], judged: Judged, words: Mapping[str, str]
-) -> str:
-    """Write manifest, records and the older CSV; the path of the records, empty when there are none."""
+) -> list[records.Record]:
+    """Write manifest, records and the older CSV into the run directory; the records, as they were written."""
     manifest: dict[str, Any] = {
         **prepared.manifest,
         "stages": session.stage_seconds(),
@@ -114,25 +121,20 @@ def _store(
     write_text(session.rundir.manifest, to_json(manifest))
     written = []
     for load in loads:
-        info = "; ".join(verdict.evidence for verdict in judged.verdicts if verdict.point == load.name)
+        own = [verdict for verdict in judged.verdicts if verdict.point == load.name]
         for found in load.records:
-            found.update(
-                {
-                    "s_verdict": words[load.name],
-                    "b_is_regression": words[load.name] == "regression",
-                    "s_regression_info": info,
-                }
-            )
+            found.update({"s_verdict": words[load.name], **stated(prepared.grounds, own, found)})
             session.options.hooks.record(session.case, found)
             written.append(records.typed(found))
     if not written:
-        return ""
+        return []
+    write_text(session.rundir.results / VERDICTS, to_json([asdict(verdict) for verdict in judged.verdicts]))
     records.append(session.rundir.records, written)
     # All cases of a stage share one CSV, as the tools that check a stage expect; without a stage it is the run's own.
     stage = session.options.stage_name
     folder = session.options.work_dir / safe_name(stage) if stage else session.rundir.results
     legacy_csv.write(folder / legacy_csv.FILE_NAME, written, command=redact(shlex.join(sys.argv)))
-    return str(session.rundir.records)
+    return written
 
 
 def _decide(
@@ -171,7 +173,7 @@ def _lines(session: RoleSession, prepared: Prepared, judged: Judged) -> list[str
     """What a person should see besides the verdict."""
     lines = list(session.case.notes)
     if not session.case.rehearsal:
-        lines += [prepared.baseline_words, *judged.notes]
-        shown = [verdict for verdict in judged.verdicts if verdict.word not in ("pass", "regression")]
-        lines += [f"{verdict.point}: {verdict.word}: {verdict.evidence}" for verdict in shown]
+        lines += [prepared.baseline_words, *judged.notes, *prepared.history_notes]
+        shown = [verdict for verdict in judged.verdicts if verdict.word != "pass" and not verdict.red]
+        lines += [f"{verdict.point}: {verdict.shown}: {verdict.evidence}" for verdict in shown]
     return list(dict.fromkeys(line for line in lines if line))

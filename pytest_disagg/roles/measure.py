@@ -22,12 +22,10 @@ from pytest_disagg.roles.prepare import Prepared
 from pytest_disagg.roles.recording import gate_of, record_of
 from pytest_disagg.roles.session import RoleSession
 from pytest_disagg.rundir.files import write_text
-from pytest_disagg.verdict.judge import judge
+from pytest_disagg.verdict.decide import decide, undecided
 
 DEVICE_STEP_MODES = ("gen_only", "gen_only_no_context")
 SETTLE_S = 10.0
-CONFIRMATIONS = 2
-"""How often a suspected regression is measured again: the median of three forgives one bad measurement."""
 
 
 @dataclass(frozen=True)
@@ -103,30 +101,33 @@ class Measurement:
             session.say(_summary_line(at.load.name, point))
 
     def _confirm(self, loader: Loader, at: Position, logs: Sequence[str]) -> None:
-        """Measure a suspected regression again on the same deployment, if time allows; the median is judged later."""
+        """Measure a suspected load again on the same deployment while that can still decide, and time allows."""
         session, prepared = self.session, self.prepared
-        if prepared is None or prepared.baseline is None:
+        if prepared is None or session.case.rehearsal:
             return
-        points = [point for point in self.points if point.key == (at.server_index, at.load_index)]
-        name = prepared.point_names[points[0].key]
-        gate = gate_of(session, name, points)
-        judged = judge(prepared.baseline, [record_of(session, prepared, point, gate) for point in points])
-        if not gate.ok or judged.word != "regression":
-            return
-        # The loads that are still to come must keep what they were promised.
-        to_come = len(prepared.point_names) - len({point.key for point in self.points})
-        reserved_s = to_come * (session.limits.warmup_s + session.limits.measure_s)
-        needed_s = CONFIRMATIONS * points[-1].result.duration_s + reserved_s
-        needed_s += session.limits.store_s + session.limits.stop_s
-        if session.left_s() < needed_s:
-            self.notes.append(
-                f"{name}: a suspected regression was not measured again: with what is still to be done that may take "
-                f"{needed_s:.0f} s, and {session.left_s():.0f} s are left of the run"
-            )
-            return
-        session.log(f"{name}: suspected regression, measuring {CONFIRMATIONS} times more")
-        for repeat in range(len(points), len(points) + CONFIRMATIONS):
-            self._once(loader, at, repeat, logs)
+        first = len([point for point in self.points if point.key == (at.server_index, at.load_index)])
+        while True:
+            points = [point for point in self.points if point.key == (at.server_index, at.load_index)]
+            name = prepared.point_names[points[0].key]
+            gate = gate_of(session, name, points)
+            if not gate.ok:
+                return
+            more = prepared.remeasure - (len(points) - first)
+            found = [record_of(session, prepared, point, gate) for point in points]
+            if more <= 0 or not undecided(decide(prepared.grounds, found, remeasure=more), len(points) - first):
+                return
+            # The loads that are still to come must keep what they were promised.
+            to_come = len(prepared.point_names) - len({point.key for point in self.points})
+            needed_s = points[-1].result.duration_s + to_come * (session.limits.warmup_s + session.limits.measure_s)
+            needed_s += session.limits.store_s + session.limits.stop_s
+            if session.left_s() < needed_s:
+                self.notes.append(
+                    f"{name}: a suspected regression was not measured again: with what is still to be done that may "
+                    f"take {needed_s:.0f} s, and {session.left_s():.0f} s are left of the run"
+                )
+                return
+            session.log(f"{name}: suspected regression, measuring again (at most {more} times)")
+            self._once(loader, at, len(points), logs)
 
     def _on_device(self) -> bool:
         return self.session.case.id.mode in DEVICE_STEP_MODES

@@ -39,6 +39,9 @@ class NoHooks:
 class RunOptions:
     """One role's part of one run. ``host`` is the address that servers of this process bind.
 
+    ``history`` is the folder of earlier records, None where nothing is judged against them or added to them.
+    ``policy`` names what judges, None for what each record says of its build; ``reference_branch`` is what changes are
+    compared with.
     ``external_limit_s`` is what is left of the Slurm job in seconds, None where nothing else ends the run.
     """
 
@@ -55,6 +58,10 @@ class RunOptions:
     stage_name: str = ""
     repeat: int = 1
     keep: bool = False
+    history: Path | None = None
+    policy: str | None = None
+    reference_branch: str = "main"
+    require_upload: bool = False
     external_limit_s: float | None = None
     environ: Mapping[str, str] = field(default_factory=dict)
 

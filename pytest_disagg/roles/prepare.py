@@ -11,24 +11,24 @@ from pytest_disagg.errors import ConfigError, Problem
 from pytest_disagg.records.manifest import collect
 from pytest_disagg.records.points import group
 from pytest_disagg.records.record import Identity, build
+from pytest_disagg.roles.judging import RunHistory, grounds_of
 from pytest_disagg.roles.session import RoleSession
 from pytest_disagg.rundir.files import to_json, write_text
 from pytest_disagg.topology.layout import layouts
 from pytest_disagg.topology.placement import place
-from pytest_disagg.verdict.baseline import Baseline, load
-from pytest_disagg.verdict.choice import choose_baseline
+from pytest_disagg.verdict.decide import Grounds
 
 
 @dataclass(frozen=True)
 class Prepared:
     """``point_names`` maps (server index, load index) to the name of that load in tables, properties and baselines.
 
-    ``baseline_words`` says which baseline file was chosen and why.
+    ``grounds`` is what the run is judged by, ``baseline_words`` says which baseline file was chosen and why.
     """
 
     manifest: Mapping[str, Any]
     point_names: Mapping[tuple[int, int], str]
-    baseline: Baseline | None
+    grounds: Grounds
     baseline_words: str
 
     @classmethod
@@ -36,25 +36,28 @@ class Prepared:
         """Collect it. Without ``checked`` it is what a run that never got this far can still say about itself.
 
         Raises:
-            ConfigError: the baseline file or a dataset is missing or broken; an hour of GPUs later would be too late to
-                say so.
+            ConfigError: the baseline file, accepted.yaml, a dataset or the ``verdict`` block is missing or broken; an
+                hour of GPUs later would be too late to say so.
         """
         options = session.options
         if checked:
             _check_datasets(session.case)
         manifest = collect(session.case, run_id=options.run_id, role=session.role)
-        baseline, words = None, ""
+        grounds, words = Grounds(), ""
         if checked and not session.case.rehearsal:
-            choice = choose_baseline(
-                options.baseline,
-                options.stage_name,
-                options.baseline_dirs,
-                manifest["gpu"]["type"],
-                engine=session.case.engine,
-            )
-            baseline = load(choice.path) if choice.path else None
-            words = f"baseline: {choice.words}" if choice.path else choice.words
-        return cls(manifest, point_names(session.case), baseline, words)
+            grounds, words = grounds_of(session, manifest["gpu"]["type"])
+        return cls(manifest, point_names(session.case), grounds, words)
+
+    @property
+    def history_notes(self) -> list[str]:
+        """What a person should know about how the history was read."""
+        history = self.grounds.history
+        return history.notes if isinstance(history, RunHistory) else []
+
+    @property
+    def remeasure(self) -> int:
+        """How often a suspected load may be measured again."""
+        return self.grounds.policy_for({}).remeasure
 
     @property
     def gpu(self) -> str:

@@ -148,7 +148,7 @@ class Run:
             for name, value in os.environ.items()
             if not name.startswith(("PYTEST_", "DISAGG_", "SLURM_", "COV_CORE_"))
         }
-        mine = {"DISAGG_RUN_ID": self.run_id, "PYTHONUNBUFFERED": "1"}
+        mine = {"DISAGG_RUN_ID": self.run_id, "PYTHONUNBUFFERED": "1", "DISAGG_HTML": "none"}
         return {**kept, **mine, **({"DISAGG_SERVING_TYPE": role} if role else {})}
 
     def pytest_argv(self, *arguments: str, junit: str = "r.xml") -> list[str]:

@@ -38,6 +38,7 @@ def play(folder: Path, *options: str) -> tuple[int, str]:
     """Exit code and output of a session that runs what ``-k`` selects."""
     environ = {k: v for k, v in os.environ.items() if not k.startswith(("DISAGG_", "SLURM_", "PYTEST_"))}
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options]
+    environ["DISAGG_HTML"] = "none"
     done = subprocess.run(command, cwd=folder, env=environ, capture_output=True, text=True, timeout=120, check=False)
     return done.returncode, done.stdout + done.stderr
 

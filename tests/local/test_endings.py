@@ -69,7 +69,7 @@ def play(tmp_path: Path) -> Any:
         done = subprocess.run(
             [*command, f"test_it.py::test_e2e[{case_id}]"],
             cwd=tmp_path,
-            env=environ,
+            env={**environ, "DISAGG_HTML": "none"},
             capture_output=True,
             text=True,
             timeout=120,

@@ -81,13 +81,15 @@ worker_config:
   ctx: {tensor_parallel_size: 4, cache_transceiver_config: {backend: NIXL}}
 """
 
+NO_PAGE = {"DISAGG_HTML": "none"}
+"""A page takes longer than many a session here; tests/local/test_report.py has those that want one."""
 OURS = ("DISAGG_", "SLURM_", "AGG_CONFIG_FOLDER", "stageName", "LLM_MODELS_ROOT", "PYTEST_", "BOLT_ITER_MULT")
 
 
 def clean_environment(**more: str) -> dict[str, str]:
     """This process's environment without anything that the plugin or pytest reads, and ``more``."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
-    return {**kept, **more}
+    return {**kept, **NO_PAGE, **more}
 
 
 @pytest.fixture(autouse=True)
@@ -96,6 +98,8 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in os.environ:
         if name.startswith(OURS) and name != "PYTEST_CURRENT_TEST":
             monkeypatch.delenv(name)
+    for name, value in NO_PAGE.items():
+        monkeypatch.setenv(name, value)
 
 
 @dataclass

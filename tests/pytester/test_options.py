@@ -44,6 +44,31 @@ ROWS = (
         None,
     ),
     Row("repeat", ("--disagg-repeat=2",), "3", ("DISAGG_REPEAT", "4"), 2, 3, 4, 1),
+    Row("policy", ("--disagg-policy=pre",), "post", ("DISAGG_POLICY", "baseline"), "pre", "post", "baseline", None),
+    Row(
+        "reference-branch", ("--disagg-reference-branch=a",), "b", ("PERF_BASELINE_BRANCH", "c"), "a", "b", "c", "main"
+    ),
+    Row("html", ("--disagg-html=a",), "b", ("DISAGG_HTML", "c"), "{cwd}/a", "{ini}/b", "{cwd}/c", None),
+    Row(
+        "history",
+        ("--disagg-history=a",),
+        "b",
+        ("DISAGG_HISTORY", "c"),
+        "{cwd}/a",
+        "{ini}/b",
+        "{cwd}/c",
+        "{data}/pytest-disagg",
+    ),
+    Row(
+        "require-upload",
+        ("--disagg-require-upload",),
+        "true",
+        ("DISAGG_REQUIRE_UPLOAD", "1"),
+        True,
+        True,
+        True,
+        False,
+    ),
     Row("keep", ("--disagg-keep",), "true", ("DISAGG_KEEP", "1"), True, True, True, False),
     Row(
         "work-dir",
@@ -102,7 +127,7 @@ def value(project: pytest.Pytester, row: Row, *, line: bool = False, ini: bool =
 def meant(project: pytest.Pytester, expected: object) -> object:
     """``expected`` with its directories filled in."""
     if isinstance(expected, str) and expected.startswith(("{", "/")):
-        return Path(expected.format(ini=project.path, cwd=project.path / "below"))
+        return Path(expected.format(ini=project.path, cwd=project.path / "below", data=os.environ["XDG_DATA_HOME"]))
     if isinstance(expected, tuple):
         return tuple(meant(project, item) for item in expected)
     return expected

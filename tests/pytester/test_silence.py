@@ -34,6 +34,7 @@ OURS_AT_EVERY_START = {
     "pytest_disagg.plugin.cases",
     "pytest_disagg.plugin.junit",
     "pytest_disagg.plugin.options",
+    "pytest_disagg.plugin.page",
     "pytest_disagg.plugin.terminal",
 }
 # What is loaded is written down at the very end, by the process itself.

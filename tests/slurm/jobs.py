@@ -134,7 +134,6 @@ class Project:
     folder: Path
     slurm: SlurmCluster
     commands: list[Command] = field(default_factory=list)
-    before: frozenset[Path] = field(default_factory=lambda: temporary_folders())
     note: Callable[[str, object], None] = print
     """What is worth knowing of a passing test: how long things took."""
 
@@ -165,6 +164,7 @@ class Project:
     def env(self) -> dict[str, str]:
         """What commands and their jobs see: this project's cluster file, and no earlier run of another test."""
         own = {"DISAGG_CLUSTER": self.folder / "cluster.yaml", "DISAGG_HISTORY": self.folder / "history"}
+        own["DISAGG_HTML"] = Path("none")  # a page takes longer than many a job here
         return {**self.slurm.env, **{name: str(path) for name, path in own.items()}, "PYTHONUNBUFFERED": "1"}
 
     def start(self, *argv: str, env: Mapping[str, str] | None = None) -> Command:
@@ -284,7 +284,7 @@ class Job:
     def assert_nothing_left(self) -> None:
         """No process of the run on any node (all of them are this machine), no step, no temporary folder."""
         ends_at = time.monotonic() + LIMIT_S
-        while left := [*processes_of(self.project.folder).items(), *(temporary_folders() - self.project.before)]:
+        while left := [*processes_of(self.project.folder).items(), *temporary_folders(self.project.folder)]:
             assert time.monotonic() < ends_at, left
             time.sleep(0.05)
 
@@ -294,9 +294,10 @@ class Job:
         return f"{self.command.output}\n{logs}"
 
 
-def temporary_folders() -> frozenset[Path]:
+def temporary_folders(folder: Path) -> list[Path]:
     """What job scripts keep in /tmp while they run."""
-    return frozenset(Path("/tmp").glob("disagg-job-*"))
+    found = Path("/tmp").glob("disagg-job-*")
+    return [path for path in found if folder.resolve() in (path / "run").resolve().parents]
 
 
 def processes_of(folder: Path) -> dict[int, list[str]]:

@@ -14,7 +14,7 @@ XSD = Path(__file__).resolve().parents[1] / "data" / "junit.xsd"
 
 def test_a_case_on_four_nodes(project: Project) -> None:
     project.case("job", **WHOLE_NODES)
-    command = project.run()
+    command = project.run("--html=page.html")
     job = Job(project, command, project.job_id(command))
     assert command.end() == 0, job.said()
 
@@ -32,6 +32,12 @@ def test_a_case_on_four_nodes(project: Project) -> None:
     assert junit.text == ""
     assert any("ttft" in name for name in junit.properties)
     assert junit.properties["disagg_nodes"] == "n[1-4]"
+    page = (project.folder / "page.html").read_text()
+    assert CASE_ID in page
+    assert f"{job.job_id}.0" in page
+    # The BENCHMARK step kept what it measured for the verdicts of later nights.
+    (kept,) = (project.folder / "history" / "records").glob("*.jsonl")
+    assert {record["s_slurm_job_id"] for record in read_records(kept)} == {job.job_id}
     xmlschema.XMLSchema(str(XSD)).validate(str(project.folder / "r.xml"))
     job.assert_nothing_left()
 

@@ -19,7 +19,7 @@ from pydantic import BaseModel
 from pytest_disagg import hookspecs
 from pytest_disagg.cli.main import COMMANDS, EXIT_BY_KIND, EXIT_CANCELLED, EXIT_INTERNAL, EXIT_OK, EXIT_USAGE, main
 from pytest_disagg.clients.protocol import LoadClient
-from pytest_disagg.config.blocks import CaseName, Gate, Slo, Timeouts
+from pytest_disagg.config.blocks import CaseName, Gate, MetricRules, Precheck, Slo, Timeouts, VerdictBlock
 from pytest_disagg.config.resolve import load_cases, offered_cases
 from pytest_disagg.config.settings import RehearseLimits, Settings
 from pytest_disagg.config.sim import FaultKind, SimFault, SimSettings
@@ -38,7 +38,10 @@ README = ROOT / "README.md"
 CONFIGURATION = ROOT / "docs/configuration.md"
 RESULTS = ROOT / "docs/results.md"
 ENGINES = ROOT / "docs/engines.md"
-PAGES = (README, CONFIGURATION, RESULTS, ENGINES)
+MORE = ("history", "jenkins/README", "reports", "slurm", "submit", "test-lists", "verdicts")
+CASE_PAGES = (README, CONFIGURATION, RESULTS, ENGINES)
+"""Their YAML blocks are whole case files."""
+PAGES = (*CASE_PAGES, *(ROOT / f"docs/{name}.md" for name in MORE))
 
 _BLOCK = re.compile(r"^```([a-z]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
@@ -71,7 +74,7 @@ def first_cells(text: str) -> dict[str, str]:
 
 def says(cell: str, default: object) -> bool:
     """Whether a cell names a default; of None and of nothing it has to say in words what it means."""
-    if default is None or default == ():
+    if default is None or default in ((), {}):
         return bool(cell) and not re.fullmatch(r"[\d.]+", cell)
     if isinstance(default, bool):
         return cell == str(default).lower()
@@ -83,6 +86,9 @@ def says(cell: str, default: object) -> bool:
     [
         (Timeouts, CONFIGURATION, "Our own blocks"),
         (Gate, CONFIGURATION, "Our own blocks"),
+        (Precheck, CONFIGURATION, "Our own blocks"),
+        (VerdictBlock, CONFIGURATION, "Our own blocks"),
+        (MetricRules, CONFIGURATION, "Our own blocks"),
         (Slo, CONFIGURATION, "Our own blocks"),
         (SimSettings, ENGINES, "Timing model"),
         (SimFault, ENGINES, "Faults"),
@@ -157,7 +163,7 @@ def test_commands_in_examples_exist() -> None:
 
 def case_files(folder: Path) -> Iterator[Path]:
     """The YAML examples as files, under the names that their first lines give them."""
-    for page in PAGES:
+    for page in CASE_PAGES:
         for number, text in enumerate(blocks(page, "yaml")):
             named = re.match(r"# test_configs/(\S+\.yaml)\n", text)
             path = folder / (named[1] if named else f"{page.stem}-{number}.yaml")

@@ -66,6 +66,7 @@ class Prepared:
     submission: Submission
     text: str
     own_test: bool
+    visible: tuple[Path, ...] = ()
 
 
 def prepare(wanted: Wanted) -> Prepared:
@@ -101,7 +102,7 @@ def prepare(wanted: Wanted) -> Prepared:
         heartbeat_timeout_s=spec.heartbeat_timeout_s,
         test=command.node,
     )
-    return Prepared(folder, spec, submission, render(spec), own_test=wanted.test is None)
+    return Prepared(folder, spec, submission, render(spec), own_test=wanted.test is None, visible=wanted.visible)
 
 
 def write(prepared: Prepared) -> None:
@@ -112,6 +113,8 @@ def write(prepared: Prepared) -> None:
     """
     folder = prepared.folder
     folder.path.mkdir(parents=True)
+    for path in prepared.visible:
+        path.mkdir(parents=True, exist_ok=True)  # a container cannot mount what is not there
     if prepared.own_test:
         generated_test(folder.path, TEST_NAME)
     _export_programs(folder.programs)
