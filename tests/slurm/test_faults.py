@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 
 import yaml
@@ -121,7 +122,8 @@ def test_a_role_that_does_not_stop_is_stopped(project: Project) -> None:
     os.kill(int(job.state("CTX_1")["pid"]), signal.SIGSTOP)
     job.kill("BENCHMARK")
     assert_red(job, INFRASTRUCTURE, "infrastructure", "BENCHMARK", "SIGKILL")
-    assert "still running: CTX_1: TERM" in job.said()
+    # On a busy machine another role may be as late as CTX_1.
+    assert re.search(r"still running:.* CTX_1\b.*: TERM", job.said())
     job.assert_nothing_left()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from pytest_disagg.launch.slurm import checks
@@ -17,6 +18,10 @@ BEFORE = ("image", "install", CHECK)
 EVIDENCE_LINES = 20
 LOG_LINES = 1000
 """The check writes a few lines for each node."""
+LABELLED_LINES, LABELLED_BYTES = 100_000, 1 << 23
+"""Each rank of a precheck prints its environment: some 10 KiB."""
+LABEL = re.compile(r" *(\d+): ")
+"""What ``srun --label`` puts before each line: the number of the task that printed it."""
 STOPPED = (143, 137)
 """The exit codes of a step that was stopped, because another one had failed or because its time was over."""
 
@@ -41,7 +46,6 @@ def failure_before(rundir: RunDir, facts: JobFacts) -> Failure | None:
     if not failed:
         return None
     step = next((step for step in failed if facts.steps[step] not in STOPPED), failed[0])
-    log = log_of(rundir, step)
     if step == CHECK and (bad := bad_checks(rundir)):
         return Failure(step, "infrastructure", "launch", str(bad[0]), evidence=tuple(map(str, bad[:EVIDENCE_LINES])))
     if facts.expired is not None:
@@ -50,8 +54,19 @@ def failure_before(rundir: RunDir, facts: JobFacts) -> Failure | None:
         text = f"the precheck of {step[len(PRECHECK) :]} failed{first_srun_error(rundir, step)}"
     else:
         text = f"the {step} step failed{first_srun_error(rundir, step)}"
-    evidence = (*srun_said(rundir, step), *tail_lines(log, EVIDENCE_LINES))
+    evidence = (*srun_said(rundir, step), *last_words(rundir, step))
     return Failure(step, "infrastructure", "launch", text, evidence=evidence)
+
+
+def last_words(rundir: RunDir, step: str) -> list[str]:
+    """The end of a step's log: of the task that failed first where its lines say whose they are, else of all tasks.
+
+    The others are stopped when it fails, and what they print until then would push its own words out of sight.
+    """
+    lines = tail_lines(log_of(rundir, step), LABELLED_LINES, max_bytes=LABELLED_BYTES)
+    failed = re.match(r".*?: tasks? (\d+)", first_srun_error(rundir, step))
+    own = [line for line in lines if (label := LABEL.match(line)) and failed and int(label[1]) == int(failed[1])]
+    return (own or lines)[-EVIDENCE_LINES:]
 
 
 def bad_checks(rundir: RunDir) -> list[checks.Said]:

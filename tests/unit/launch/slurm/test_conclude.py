@@ -186,6 +186,16 @@ def test_an_install_that_failed(run: Run) -> None:
     assert "no space left" in run.junit
 
 
+def test_the_task_that_failed_is_heard_through_what_the_others_print(run: Run) -> None:
+    """They end later, and each prints its whole environment."""
+    others = "".join(f" 0: VARIABLE_{number}=x\n10: VARIABLE_{number}=x\n" for number in range(2000))
+    (run.rundir.path / "install.log").write_text(f" 1: pip: no space left\n{others}slurmstepd-n1: error: CANCELLED\n")
+    run.srun("install", "srun: error: n[2-3]: tasks 1-2: Exited with exit code 5\n")
+    run.conclude(stage="install", steps={"install": 5})
+    assert "no space left" in run.junit
+    assert "VARIABLE_" not in run.junit
+
+
 def test_a_script_that_failed(run: Run) -> None:
     result = run.conclude(stage="launch", steps={}, error="job.sh:9: mkdir x: exit code 1")
     assert "the job script failed: job.sh:9: mkdir x: exit code 1" in result.headline
