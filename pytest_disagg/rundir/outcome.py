@@ -17,7 +17,8 @@ class Outcome:
 
     ``verdict`` is a verdict word, or ``failed`` where nothing could be judged. ``red`` lines say, decisive first, why a
     run is red; ``lines`` is what a person sees besides. ``metrics`` maps point (``con8``) to its metrics, ``words``
-    to its verdict word.
+    to its verdict word. ``gpu_hours`` are those ``allocated``, ``useful`` and ``wasted``, as far as BENCHMARK knows
+    them. ``quarantine`` says who put the case or a node of it in quarantine, until when and why; empty: nobody.
     """
 
     run_id: str
@@ -32,6 +33,8 @@ class Outcome:
     properties: Mapping[str, str] = field(default_factory=dict)
     stage_times: Mapping[str, float] = field(default_factory=dict)
     records: str = ""
+    gpu_hours: Mapping[str, float] = field(default_factory=dict)
+    quarantine: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         data = asdict(self)

@@ -19,6 +19,7 @@ class JobResult:
     """``kind`` is None where nothing was wrong. ``red`` are the reasons, decisive first; ``cancelled``: it was wanted.
 
     ``metrics`` maps a load to its metrics, ``words`` to its verdict. ``bad_nodes`` are the nodes that a retry avoids.
+    ``gpu_hours`` are those of the whole allocation; ``quarantine`` as in :class:`pytest_disagg.rundir.outcome.Outcome`.
     """
 
     case: str
@@ -36,6 +37,8 @@ class JobResult:
     metrics: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     lines: tuple[str, ...] = ()
     junit: str = ""
+    gpu_hours: Mapping[str, float] = field(default_factory=dict)
+    quarantine: str = ""
 
     @property
     def headline(self) -> str:
