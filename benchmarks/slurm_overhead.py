@@ -157,6 +157,8 @@ def run_once(project: Project, case: str) -> dict[str, float]:
     argv = (sys.executable, "-m", "pytest_disagg.cli.main", "run", f"cases/{case}.yaml", "--config-dir=cases")
     # As in an activated virtual environment: elsewhere `python3` may be a program that first looks for one.
     environ = {**project.env, "PATH": f"{Path(sys.executable).parent}:{project.env['PATH']}"}
+    # As after an installation, which leaves bytecode: without it every process compiles the package.
+    environ.pop("PYTHONDONTWRITEBYTECODE", None)
     moments = {"called": time.time()}
     lines: list[str] = []
     with subprocess.Popen(

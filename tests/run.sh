@@ -3,6 +3,8 @@
 # Arguments go to pytest.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+# Thousands of processes import the package here: without bytecode each of them would compile it.
+unset PYTHONDONTWRITEBYTECODE
 python=${PYTHON:-python3}
 [ -x .venv/bin/python ] || "$python" -m venv .venv
 .venv/bin/python -m pip install --quiet --disable-pip-version-check -e '.[test]'

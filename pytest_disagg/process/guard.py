@@ -117,6 +117,15 @@ def descendants(root: int) -> list[int]:
     return found
 
 
+def has_child() -> bool:
+    """Whether this process has any child. A subreaper without one has no descendant either: /proc need not be read."""
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True
+
+
 def send(pids: list[int], number: int) -> None:
     for pid in pids:
         with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -220,6 +229,9 @@ class Guard:
 
     def sweep(self) -> None:
         """End every descendant that outlived the child: TERM, a moment, KILL, until none is left."""
+        self.reap()
+        if not has_child():
+            return
         left = descendants(os.getpid())
         send(left, signal.SIGTERM)
         kill_at = time.monotonic() + LEFTOVER_GRACE_S

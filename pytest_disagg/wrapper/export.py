@@ -11,6 +11,7 @@ import io
 import marshal
 import sys
 import zipfile
+from functools import lru_cache
 from pathlib import Path
 
 PROGRAMS = ("slurm_run", "slurm_install")
@@ -43,15 +44,7 @@ def export(directory: Path) -> list[Path]:
 
 def archive(program: str) -> bytes:
     """The zip archive of ``program``."""
-    here = Path(__file__).parent
-    members = {
-        "__main__.py": _MAIN.format(program=program).encode(),
-        "pytest_disagg/__init__.py": b"",
-    }
-    for path in sorted(here.glob("*.py")):
-        if path.name != Path(__file__).name:
-            members[f"pytest_disagg/wrapper/{path.name}"] = path.read_bytes()
-    members.update({f"{name}c": _compiled(name, source) for name, source in members.items() if name != "__main__.py"})
+    members = {"__main__.py": _MAIN.format(program=program).encode(), **_modules()}
     data = io.BytesIO()
     with zipfile.ZipFile(data, "w", zipfile.ZIP_DEFLATED) as bundle:
         for name in sorted(members):
@@ -60,6 +53,16 @@ def archive(program: str) -> bytes:
             info.external_attr = 0o644 << 16
             bundle.writestr(info, members[name])
     return data.getvalue()
+
+
+@lru_cache(maxsize=1)
+def _modules() -> dict[str, bytes]:
+    """The modules of every program, each as source and as bytecode."""
+    sources = {"pytest_disagg/__init__.py": b""}
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        if path.name != Path(__file__).name:
+            sources[f"pytest_disagg/wrapper/{path.name}"] = path.read_bytes()
+    return {**sources, **{f"{name}c": _compiled(name, source) for name, source in sources.items()}}
 
 
 def _compiled(name: str, source: bytes) -> bytes:

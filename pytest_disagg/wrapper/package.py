@@ -19,9 +19,30 @@ GENERIC_PLACEHOLDER = "PACKAGE_PATH"
 LOOKUP_TIMEOUT_S = 120.0
 
 # The same folder that `pip3 show` calls Location, without pip. The current directory is not searched.
+# importlib.metadata takes longer to import than Python to start, so folders are looked through as it would; what else
+# can hold a distribution (zip archives, eggs, finders of others) is left to it.
 _LOOKUP = """
-import sys
+import os, sys
 sys.path[:] = [entry for entry in sys.path if entry]
+def plain(name):
+    return "_".join(filter(None, name.lower().replace("-", "_").replace(".", "_").split("_")))
+def quick():
+    finders = [finder for finder in sys.meta_path if hasattr(finder, "find_distributions")]
+    if [getattr(finder, "__name__", "") for finder in finders] != ["PathFinder"]:
+        return False
+    return not any(entry.lower().endswith(".egg") or os.path.isfile(entry) for entry in sys.path)
+if quick():
+    for entry in sys.path:
+        try:
+            names = os.listdir(entry)
+        except OSError:
+            continue
+        for name in names:
+            head, _, kind = name.lower().rpartition(".")
+            if kind in ("dist-info", "egg-info") and plain(head.partition("-")[0]) == plain(sys.argv[1]):
+                print(entry)
+                raise SystemExit(0)
+    raise SystemExit(3)
 from importlib import metadata
 try:
     print(metadata.distribution(sys.argv[1]).locate_file(""))

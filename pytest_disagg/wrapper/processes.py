@@ -68,8 +68,20 @@ def reap(known: dict[int, int]) -> None:
         known[pid] = status
 
 
+def has_child() -> bool:
+    """Whether this process has any child. A subreaper without one has no descendant either: /proc need not be read."""
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True
+
+
 def sweep(known: dict[int, int]) -> None:
     """End whatever still runs below this process: TERM, a moment, KILL, until nothing is left."""
+    reap(known)
+    if not has_child():
+        return
     left = descendants(os.getpid())
     send(left, signal.SIGTERM)
     kill_at = time.monotonic() + LEFTOVER_GRACE_S

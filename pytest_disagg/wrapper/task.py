@@ -8,6 +8,7 @@ import os
 import platform
 import shlex
 import tempfile
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -32,7 +33,7 @@ from pytest_disagg.wrapper.roles import HEARTBEAT_TIMEOUT_S, HEARTBEAT_VARIABLE,
 from pytest_disagg.wrapper.shellwords import CommandError, split
 from pytest_disagg.wrapper.step import OWNERS, Step, seconds
 from pytest_disagg.wrapper.stopping import Stopped, Stopping
-from pytest_disagg.wrapper.supervise import Ended, Supervisor
+from pytest_disagg.wrapper.supervise import TICK_S, Ended, Supervisor
 from pytest_disagg.wrapper.waiting import wait_until
 
 COMMAND = "pytestCommand"
@@ -223,11 +224,16 @@ class Task:
         say(f"Rank{self.step.rank} waits for rank 0, which runs the command")
         path = self.files.beat_path(0)
         beat = None if path is None else Stillness(path, heartbeat_s)
+        tick_at = time.monotonic()
 
         def ended() -> bool:
-            self.files.beat()
+            nonlocal tick_at
             if self.files.exit_of(0) is not None:
                 return True
+            if time.monotonic() < tick_at:
+                return False
+            tick_at = time.monotonic() + TICK_S
+            self.files.beat()
             still = None if beat is None else beat.still_for()
             if still is not None:
                 raise WrapperError(f"rank 0 of this step vanished: its beat stood still for {still:.0f} s")

@@ -8,11 +8,11 @@ from collections.abc import Callable
 from pytest_disagg.wrapper.stopping import Stopping
 
 FIRST_PAUSE_S = 0.01
-LONGEST_PAUSE_S = 0.5
+LONGEST_PAUSE_S = 0.2
 
 
 def wait_until(done: Callable[[], bool], timeout_s: float, stopping: Stopping) -> bool:
-    """Ask ``done`` until it says so; False after ``timeout_s``. Asks often at first, then twice a second.
+    """Ask ``done`` until it says so; False after ``timeout_s``. Asks often at first, then five times a second.
 
     Raises:
         Stopped: a signal came meanwhile. Whatever ``done`` raises goes through.

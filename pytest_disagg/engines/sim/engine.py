@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import requests
-
 from pytest_disagg.engines.protocol import CoordinatorRequest, Launch, ProbePolicy, Seen, ServerRequest
 from pytest_disagg.engines.sim import metrics
+from pytest_disagg.engines.sim.ask import get
 from pytest_disagg.engines.sim.settings import CoordinatorSettings, Fault, ServerSettings, Timing, dump
 from pytest_disagg.errors import ConfigError, Problem
 
@@ -74,20 +74,20 @@ class SimEngine:
     def healthy(self, url: str, timeout_s: float) -> Seen:
         """Whether ``GET /health`` is 200."""
         try:
-            answer = _get(f"{url}/health", timeout_s)
-        except requests.RequestException as error:
+            answer = get(f"{url}/health", timeout_s)
+        except OSError as error:
             return Seen(False, f"GET {url}/health: {error}")
-        return Seen(answer.status_code == 200, f"GET {url}/health: {answer.status_code} {answer.text[:200]}".rstrip())
+        return Seen(answer.status == 200, f"GET {url}/health: {answer.status} {answer.text[:200]}".rstrip())
 
     def routable(self, url: str, *, ctx: int, gen: int, timeout_s: float) -> Seen:
         """Whether ``GET /cluster_info`` counts at least ``ctx`` CTX and ``gen`` GEN servers as healthy."""
         try:
-            answer = _get(f"{url}/cluster_info", timeout_s)
-            if answer.status_code != 200:
-                return Seen(False, f"GET {url}/cluster_info: {answer.status_code} {answer.text[:200]}".rstrip())
-            info = answer.json()
+            answer = get(f"{url}/cluster_info", timeout_s)
+            if answer.status != 200:
+                return Seen(False, f"GET {url}/cluster_info: {answer.status} {answer.text[:200]}".rstrip())
+            info = json.loads(answer.text)
             found = {kind: _healthy_urls(info[kind]) for kind in ("context", "generation")}
-        except (requests.RequestException, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError) as error:
             return Seen(False, f"GET {url}/cluster_info: {error!r}")
         have_ctx, have_gen = len(found["context"]), len(found["generation"])
         seen = f"{have_ctx} of {ctx} CTX and {have_gen} of {gen} GEN servers routable at {url}"
@@ -96,10 +96,10 @@ class SimEngine:
     def progress(self, url: str, timeout_s: float) -> int | None:
         """Iterations, tokens and forwarded chunks so far, added up, from ``/metrics``."""
         try:
-            answer = _get(f"{url}/metrics", timeout_s)
-        except requests.RequestException:
+            answer = get(f"{url}/metrics", timeout_s)
+        except OSError:
             return None
-        return metrics.progress(answer.text) if answer.status_code == 200 else None
+        return metrics.progress(answer.text) if answer.status == 200 else None
 
     def probe_policy(self, mode: Mode) -> ProbePolicy:
         """In gen_only nothing may be sent before the measured load: the fill gate would count it, once and for all."""
@@ -205,10 +205,3 @@ def _faults(case: Case, role: str) -> tuple[Fault, ...]:
 
 def _healthy_urls(servers: Iterable[dict[str, Any]]) -> list[str]:
     return [server["url"] for server in servers if server["healthy"]]
-
-
-def _get(url: str, timeout_s: float) -> requests.Response:
-    # Proxies are for other machines' addresses; a run's own servers are never behind one.
-    with requests.Session() as session:
-        session.trust_env = False
-        return session.get(url, timeout=timeout_s)
