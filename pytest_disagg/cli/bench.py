@@ -33,7 +33,9 @@ def run(options: argparse.Namespace) -> int:
     from pytest_disagg.redact import redact
     from pytest_disagg.roles.bench import run_bench
     from pytest_disagg.roles.options import RunOptions, baseline_dirs
+    from pytest_disagg.rundir.outcome import shown
     from pytest_disagg.rundir.runid import new_run_id, run_id_of
+    from pytest_disagg.verdict.quarantine import found_in
 
     if not options.url.startswith(("http://", "https://")):
         raise UsageError(f"--url: found {options.url!r}, expected http://host:port or https://host:port")
@@ -50,6 +52,7 @@ def run(options: argparse.Namespace) -> int:
     client = clients.get(name)
     if reason := client.unavailable():
         raise UsageError(f"client {name}: {reason}")
+    folders = baseline_dirs(search_dirs(options, os.environ), options.llm_src)
     outcome = run_bench(
         RunOptions(
             case=case,
@@ -60,12 +63,14 @@ def run(options: argparse.Namespace) -> int:
             client=client,
             log=print,
             baseline=options.baseline or _path(os.environ.get("DISAGG_BASELINE")),
-            baseline_dirs=baseline_dirs(search_dirs(options, os.environ), options.llm_src),
+            baseline_dirs=folders,
+            quarantines=found_in(folders),
             repeat=options.repeat,
         ),
         options.url.rstrip("/"),
     )
-    for line in (*outcome.red, *outcome.lines, f"verdict: {outcome.verdict}", f"records: {outcome.records or 'none'}"):
+    word = shown(outcome.verdict, outcome.quarantine)
+    for line in (*outcome.red, *outcome.lines, f"verdict: {word}", f"records: {outcome.records or 'none'}"):
         print(redact(line))
     return outcome_code(outcome)
 

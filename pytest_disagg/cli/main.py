@@ -27,6 +27,7 @@ COMMANDS = {
     "config": "check case files, or print their JSON Schema",
     "bench": "measure a deployment that already runs, through the same gate",
     "run": "run cases as Slurm jobs: submit, wait, verdict",
+    "rerun": "run again what a manifest, a run directory or a run id stands for",
     "submit": "write the launch script of a Slurm job; submits nothing",
     "wait": "follow Slurm jobs that were submitted before, to their verdict",
     "status": "show where submitted Slurm jobs stand",
@@ -37,8 +38,10 @@ COMMANDS = {
     "baseline": "check records against a baseline CSV, or update it",
     "report": "show runs as an HTML page or a PDF, or compare results",
     "history": "list, show, plot, import, export the records of earlier runs, or rebuild their index",
+    "list": "list the newest measured points, or the highest concurrency within an SLO",
     "upload": "send to the stores what they do not have yet",
     "verdict": "change points of a series; judge records again, explain, accept a change",
+    "quarantine": "list the cases and nodes in quarantine, or add a line",
     "clean": "remove old run directories",
 }
 """Sub-command -> summary. The module is ``pytest_disagg.cli.<name>``, with a function ``add_parser(subparsers)``."""

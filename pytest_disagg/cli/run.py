@@ -83,6 +83,8 @@ def run(options: argparse.Namespace) -> int:
     for note in selection.notes:
         print(note)
     tasks = tasks_of(selection, loader, cluster, work_dir, options, environ)
+    for line in dict.fromkeys(line for task in tasks if task.wanted is not None for line in task.wanted.left_out):
+        print(line)
     if not tasks:
         print(f"nothing selected ({selection.left_out} left out)")
         _report([], options)
@@ -90,12 +92,12 @@ def run(options: argparse.Namespace) -> int:
     if options.dry_run:
         if options.test_list:
             print(f"{selected(tasks)}\n")
-        return _show(tasks)
+        return show(tasks)
     client.require("sbatch", "squeue", "scontrol", "scancel")
     if options.no_wait:
         return _submit_only(tasks, options, environ)
     rules = Rules(options.max_jobs, options.retries, options.stop_on_error, options.xfail_strict)
-    endings = _run_all(tasks, rules, environ)
+    endings = run_all(tasks, rules, environ)
     _report(endings, options)
     write_page(
         [ending.result for ending in endings if ending.result is not None],
@@ -105,7 +107,7 @@ def run(options: argparse.Namespace) -> int:
     return max(ending.code for ending in endings)
 
 
-def _run_all(tasks: Sequence[Task], rules: Rules, environ: Mapping[str, str]) -> list[Ending]:
+def run_all(tasks: Sequence[Task], rules: Rules, environ: Mapping[str, str]) -> list[Ending]:
     """Every task's ending. Ctrl-C and SIGTERM cancel and wait until all jobs are gone; Ctrl-C again leaves."""
     from pytest_disagg.cli.slurm import Screen, sigterm_as_interrupt
     from pytest_disagg.launch.slurm.campaign import Campaign
@@ -142,7 +144,7 @@ def _start(wanted: Wanted, environ: Mapping[str, str]) -> Job:
 
     prepared = submit.prepare(wanted)
     submit.write(prepared)
-    job_id = submit.submit(prepared, environ, pause=interruptible_sleep)
+    job_id = submit.submit(prepared, {**environ, **wanted.environ}, pause=interruptible_sleep)
     print(f"{prepared.submission.case}: job {job_id}, {prepared.folder.path}", flush=True)
     return Job(job_id, prepared.folder, prepared.submission)
 
@@ -175,7 +177,7 @@ def _submit_only(tasks: Sequence[Task], options: argparse.Namespace, environ: Ma
 
 
 def _report(endings: Sequence[Ending], options: argparse.Namespace) -> None:
-    from pytest_disagg.cli.run_report import summary, without_a_job
+    from pytest_disagg.cli.run_report import all_attempts, summary, without_a_job
     from pytest_disagg.cli.slurm import print_results
     from pytest_disagg.launch.slurm.campaign_junit import write_endings
 
@@ -183,11 +185,13 @@ def _report(endings: Sequence[Ending], options: argparse.Namespace) -> None:
     print(without_a_job(endings), end="")
     if endings and (options.test_list or len(endings) > 1):
         print(f"\n{summary(endings)}")
+    else:
+        print(all_attempts(endings), end="")
     if options.junitxml:
         write_endings(options.junitxml, endings)
 
 
-def _show(tasks: Sequence[Task]) -> int:
+def show(tasks: Sequence[Task]) -> int:
     """Plan and script of every task that would be started; the exit code."""
     from pytest_disagg.cli.plan import plans_of
     from pytest_disagg.cli.plan_text import render

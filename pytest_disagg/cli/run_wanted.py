@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pytest_disagg.config.cluster import Cluster
     from pytest_disagg.config.settings import Settings
     from pytest_disagg.launch.slurm.submit import Wanted
+    from pytest_disagg.verdict.quarantine import Quarantines
 
 TEST_NAME = "test_e2e"
 PROFILED = "profiling.nsys_on=true"
@@ -82,10 +83,14 @@ def wanted_of(
     """What is submitted for ``case``; ``sets`` are overrides that it was resolved with besides ``--set``."""
     from pytest_disagg.cli.measurement import history_of, role_values
     from pytest_disagg.cli.profiling import ranges_of
+    from pytest_disagg.config.cluster import find_file
     from pytest_disagg.launch.command import role_options
     from pytest_disagg.launch.slurm.submit import Wanted
+    from pytest_disagg.verdict import quarantine
 
     test, name = test_of(options)
+    file, quarantines = _quarantines(case, options, environ)
+    out = quarantines.nodes(tuple(filter(None, (cluster.name, *quarantine.cluster_names(environ)))))
     values: dict[str, str | list[str] | None] = {
         "config-dir": [str(case.path.parent.absolute())],
         "llm-src": _absolute(options.llm_src),
@@ -108,7 +113,29 @@ def wanted_of(
         test_name=name,
         rootdir=Path.cwd() if test else None,
         profiling=ranges_of(options),
+        cluster_file=_absolute_path(find_file(options.cluster, environ)),
+        retries=getattr(options, "retries", 0),
+        exclude=tuple(node for nodes in out.values() for node in nodes),
+        left_out=tuple(f"left out: {each.words(nodes)}" for each, nodes in out.items()),
+        quarantine=file,
     )
+
+
+def _quarantines(
+    case: Case, options: argparse.Namespace, environ: Mapping[str, str]
+) -> tuple[Path | None, Quarantines]:
+    """The file that the job's roles will find, and what it says today."""
+    from pytest_disagg.config.lookup import case_dirs
+    from pytest_disagg.roles.options import baseline_dirs
+    from pytest_disagg.verdict import quarantine
+
+    llm_src = Path(options.llm_src).absolute() if options.llm_src else None
+    dirs = baseline_dirs(case_dirs([case.path.parent], environ, llm_src), llm_src)
+    return quarantine.find(dirs), quarantine.found_in(dirs)
+
+
+def _absolute_path(path: Path | None) -> Path | None:
+    return path.absolute() if path else None
 
 
 def _absolute(path: Path | str | None) -> str | None:

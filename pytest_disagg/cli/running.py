@@ -46,5 +46,5 @@ def one_case(target: str, options: argparse.Namespace, environ: Mapping[str, str
 
 
 def outcome_code(outcome: Outcome) -> int:
-    """0 where nothing was wrong, else the code of the kind of failure."""
-    return EXIT_BY_KIND[cast(Kind, outcome.kind)] if outcome.kind else EXIT_OK
+    """0 where nothing was wrong or the case is in quarantine, else the code of the kind of failure."""
+    return EXIT_BY_KIND[cast(Kind, outcome.kind)] if outcome.kind and not outcome.excused else EXIT_OK

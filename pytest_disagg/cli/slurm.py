@@ -94,12 +94,17 @@ class Screen:
 
 def print_results(results: Sequence[JobResult]) -> None:
     """One block for each case: verdict, why, where things lie."""
+    from pytest_disagg.records.gpu_hours import GpuHours
     from pytest_disagg.redact import redact
 
     for result in results:
         print(f"\n{result.case}: {'cancelled' if result.cancelled else result.verdict} (job {result.job_id})")
+        if result.quarantine:
+            print(f"  {redact(result.quarantine)}")
         for line in (*result.red, *(result.lines if not result.red else ())):
             print(f"  {redact(line)}")
+        if hours := GpuHours.read(result.gpu_hours):
+            print(f"  GPU-hours: {hours}")
         if result.run_dir:
             print(f"  run directory: {result.run_dir}")
 

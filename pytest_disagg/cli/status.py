@@ -67,6 +67,7 @@ def _stage(job: Job) -> str:
     rundir = job.submission.rundir(run_id)
     result = JobResult.read(rundir.path)
     if result is not None:
-        return result.verdict if result.kind is None else f"{result.verdict} ({result.kind})"
+        word = result.verdict if result.kind is None else f"{result.verdict} ({result.kind})"
+        return f"{word}, quarantined" if result.excused else word
     state = read_json(rundir.role("BENCHMARK"))
     return f"stage {state['stage']}" if state else "starting"

@@ -86,6 +86,8 @@ def _own(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     if options.launch_sh and len(cases) != 1:
         raise UsageError(f"--launch-sh: found {len(cases)} cases, expected one: it names one script")
     prepared = [submit.prepare(wanted_of(case, cluster, work_dir, options, environ)) for case in cases]
+    for line in dict.fromkeys(line for each in prepared for line in each.left_out):
+        print(line)
     for each in prepared:
         submit.write(each)
         script = each.folder.script

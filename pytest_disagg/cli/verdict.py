@@ -98,6 +98,8 @@ def run_check(options: argparse.Namespace) -> int:
 
 def run_explain(options: argparse.Namespace) -> int:
     """Print what each verdict rests on. Raises as :func:`_judged`."""
+    from pytest_disagg.store.manifests import rerun_command
+
     verdicts, notes, _ = _judged(options)
     for verdict in _chosen(verdicts, options):
         print(f"{verdict.case}/{verdict.point}{f' {verdict.metric}' if verdict.metric else ''}: {verdict.shown}")
@@ -107,6 +109,8 @@ def run_explain(options: argparse.Namespace) -> int:
         for name, run in (("last good", verdict.last_good), ("first bad", verdict.first_bad)):
             if run:
                 print(f"  {name}: {run}")
+        if command := rerun_command(verdict):
+            print(f"  both again: {command}")
     for note in notes:
         print(f"note: {note}")
     return 0

@@ -36,11 +36,16 @@ def run(options: argparse.Namespace) -> int:
     from pytest_disagg.cli.slurm import Screen, cluster_of, jobs_of, print_results, work_dir_of, write_report
     from pytest_disagg.launch.slurm.codes import highest
     from pytest_disagg.launch.slurm.follow import Follower
+    from pytest_disagg.records.gpu_hours import GpuHours, total
 
     cluster = cluster_of(options, os.environ)
     jobs = jobs_of(options.job, work_dir_of(options, cluster, os.environ))
-    results = Follower(jobs, Screen()).run()
+    follower = Follower(jobs, Screen())
+    results = follower.run()
     print_results(results)
+    played = [*results, *(each for earlier in follower.earlier.values() for each in earlier)]
+    if len(played) > 1 and (hours := total(GpuHours.read(result.gpu_hours) for result in played)):
+        print(f"\nGPU-hours: {hours}")
     if options.junitxml:
         write_report(options.junitxml, results)
     write_page(results, options.html or os.environ.get("DISAGG_HTML"), history_of(options, cluster, os.environ))

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from pytest_disagg.config.settings import Settings
+
 if TYPE_CHECKING:
     from pytest_disagg.config.blocks import Gate, Precheck, Slo, Timeouts, VerdictBlock
     from pytest_disagg.config.sim import SimSettings
@@ -112,6 +114,19 @@ class ServerSpec:
 
 
 @dataclass(frozen=True)
+class Source:
+    """What a case was resolved from: with its id, all that its digest depends on.
+
+    ``document`` is the file's content before anything lay over it. ``settings`` has every placeholder that was filled,
+    whoever filled it, and the models root in force.
+    """
+
+    document: Mapping[str, Any] = field(default_factory=dict)
+    settings: Settings = field(default_factory=Settings)
+    iteration_factor: int = 1
+
+
+@dataclass(frozen=True)
 class Case:
     """One test id, resolved. Every role of a run computes the same one; ``digest`` proves it.
 
@@ -147,6 +162,7 @@ class Case:
     precheck: Precheck | None = None
     nsys: bool = False
     verdict: VerdictBlock | None = None
+    source: Source = Source()
 
     def server(self, kind: ServerKind) -> ServerSpec | None:
         """The spec of that kind; None where this case has none."""

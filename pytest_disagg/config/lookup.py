@@ -48,6 +48,18 @@ def search_dirs(
     return tuple({directory.absolute(): None for directory in found})
 
 
+def case_dirs(
+    option: Sequence[str | Path], environ: Mapping[str, str], llm_src: str | Path | None = None
+) -> tuple[Path, ...]:
+    """The directories of :func:`search_dirs` whose files are all cases, and which have the baselines of these.
+
+    A checkout's own files are found by name; listing them all is for whoever names their directory.
+    """
+    found = search_dirs(option, environ, llm_src)
+    checkout = set(search_dirs((), {}, llm_src)) - {Path(directory).absolute() for directory in option}
+    return tuple(folder for folder in found if folder.is_dir() and folder not in checkout)
+
+
 @dataclass(frozen=True)
 class Found:
     """What a target means: a file, and the id where the target was one."""

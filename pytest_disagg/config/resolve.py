@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_disagg.config import build, ids, placeholders, rehearsal, yaml
-from pytest_disagg.config.case import Case, CaseId, LoadSpec, Mode, Prefix, ServerSpec
+from pytest_disagg.config.case import Case, CaseId, LoadSpec, Mode, Prefix, ServerSpec, Source
 from pytest_disagg.config.digest import digest
 from pytest_disagg.config.listing import BROKEN, ids_of
 from pytest_disagg.config.lookup import ConfigFiles, search_dirs
@@ -113,6 +113,7 @@ class _Source:
     data: dict[str, Any]
     changed: Mapping[yaml.Key, str]
     fills: Mapping[str, str]
+    filled: Mapping[str, str]
     file: DisaggFile | AggrFile
     settings: Settings
     environ: Mapping[str, str]
@@ -127,7 +128,7 @@ class _Source:
         measured = {key: value for key, value in overridden.items() if key != "slurm"}
         fills = {name: values[name] for _, name in placeholders.placeholders_in(measured) if name in values}
         file = validate(document, data, changed)
-        return cls(document, data, changed, fills, file, settings, environ)
+        return cls(document, data, changed, fills, values, file, settings, environ)
 
     def shown_ids(self) -> list[str]:
         stem = self.document.path.stem
@@ -209,6 +210,11 @@ class _Source:
             precheck=None if rehearsed else file.precheck,
             nsys=file.profiling.nsys_on and not rehearsed,
             verdict=file.verdict,
+            source=Source(
+                self.document.data,
+                replace(self.settings, placeholders=self.filled, models_root=around.models_root),
+                around.iteration_factor,
+            ),
         )
 
     def _with_mode(self, case_id: CaseId) -> CaseId:

@@ -16,7 +16,11 @@ if TYPE_CHECKING:
 
 
 class CaseFailed(AssertionError):
-    """A red run; its text starts with the cause."""
+    """A red run; its text starts with the cause. ``excuse`` is the quarantine that keeps it from failing the test."""
+
+    def __init__(self, text: str, excuse: str = "") -> None:
+        super().__init__(text)
+        self.excuse = excuse
 
 
 @dataclass(frozen=True)
@@ -46,11 +50,15 @@ class CauseRepr:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
-    call: pytest.CallInfo[None],
+    item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
     if call.excinfo is not None and isinstance(call.excinfo.value, CaseFailed):
         report.longrepr = CauseRepr(str(call.excinfo.value))  # type: ignore[assignment]
+        if call.excinfo.value.excuse and not item.config.getoption("runxfail"):
+            # As pytest.xfail does, which would lose what was red.
+            report.outcome = "skipped"
+            report.wasxfail = f"reason: {call.excinfo.value.excuse}"
     return report
 
 
@@ -62,7 +70,9 @@ def add_properties(item: pytest.Item, values: dict[str, object]) -> None:
 
 
 def outcome_properties(outcome: Outcome) -> dict[str, object]:
-    """Verdict, kind of failure, identity and every metric (``<point>.<metric>``) of a run."""
+    """Verdict, kind of failure, identity, GPU-hours and every metric (``<point>.<metric>``) of a run."""
+    from pytest_disagg.records.gpu_hours import PREFIX
+
     values: dict[str, object] = {
         "case": outcome.case,
         "verdict": outcome.verdict,
@@ -71,7 +81,10 @@ def outcome_properties(outcome: Outcome) -> dict[str, object]:
         **outcome.properties,
         "points": " ".join(outcome.metrics),
         "records": outcome.records,
+        "quarantine": outcome.quarantine,
+        "red": outcome.red[0].partition("\n")[0] if outcome.red else "",
         "lines": "\n".join(outcome.lines),
+        **{f"{PREFIX}{name}": f"{value:.6g}" for name, value in outcome.gpu_hours.items()},
     }
     for point, metrics in outcome.metrics.items():
         values[f"{point}.verdict"] = outcome.words.get(point, outcome.verdict)

@@ -66,11 +66,11 @@ def command(request: pytest.FixtureRequest, values: Resolved) -> PytestCommand:
         import_mode=str(option.importmode),
         override_ini=tuple(option.override_ini or ()),
         confcutdir=Path(option.confcutdir) if option.confcutdir else None,
-        plugins=_plugins_for_roles(config),
+        plugins=plugins_for_roles(config),
     )
 
 
-def _plugins_for_roles(config: pytest.Config) -> tuple[str, ...]:
+def plugins_for_roles(config: pytest.Config) -> tuple[str, ...]:
     """The ``-p`` plugins that implement a hook of ours: a role that lacks their engine could not play its part."""
     option: Any = config.option
     given = dict.fromkeys(name for name in option.plugins or () if not name.startswith("no:"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -26,6 +26,7 @@ from pytest_disagg.records.manifest import git_state
 from pytest_disagg.redact import redact
 from pytest_disagg.rundir.runid import new_run_id, required_run_id, run_id_of
 from pytest_disagg.rundir.state import Failure
+from pytest_disagg.verdict.quarantine import Quarantines, cluster_names, found_in
 
 if TYPE_CHECKING:
     from pytest_disagg.config.case import Case
@@ -39,7 +40,10 @@ CONFIG = "config"
 
 @dataclass
 class Played:
-    """One test's part of a run. ``problem`` is why it fails before anything starts, ``kind`` of which kind that is."""
+    """One test's part of a run. ``problem`` is why it fails before anything starts, ``kind`` of which kind that is.
+
+    ``excuse`` is set by a red run of a case in quarantine: which quarantine keeps it from failing.
+    """
 
     request: pytest.FixtureRequest
     listed: Listed
@@ -47,6 +51,8 @@ class Played:
     role: str | None = None
     problem: str | None = None
     kind: str = CONFIG
+    quarantines: Quarantines = field(default_factory=Quarantines)
+    excuse: str = ""
 
     @property
     def case_id(self) -> str:
@@ -64,6 +70,7 @@ class Played:
         if termination.reason:
             # Told to stop: what was played is reported, no further case is deployed.
             self.request.session.shouldstop = termination.reason
+            self.excuse = ""
         add_properties(self.request.node, {**self._identity(), **properties})
         return redact(text) if text else None
 
@@ -78,8 +85,19 @@ class Played:
             return _failed("infrastructure"), f"infrastructure: {error}"
         if outcome is None:
             return {}, None
+        outcome = self._with_quarantine(self.case, outcome)
+        if outcome.excused:
+            self.excuse = redact(outcome.quarantine)
         self.request.config.hook.pytest_disagg_outcome(case_id=self.case_id, outcome=outcome.to_dict())
         return outcome_properties(outcome), failure_text(outcome) if outcome.red or outcome.kind else None
+
+    def _with_quarantine(self, case: Case, outcome: Outcome) -> Outcome:
+        """What BENCHMARK would have said of it, had it lived."""
+        if outcome.quarantine:
+            return outcome
+        clusters = cluster_names(os.environ)
+        standing = self.quarantines.standing(case.id.text, clusters, (), rehearsal=case.rehearsal)
+        return replace(outcome, quarantine=standing.words, excused=standing.excused)
 
     def _identity(self) -> dict[str, object]:
         """What every test of ours says about itself, whether or not there is an outcome."""
@@ -115,6 +133,7 @@ class Played:
 
     def _options(self, case: Case, run_id: str) -> RunOptions:
         from pytest_disagg.plugin.hosts import host_to_bind
+        from pytest_disagg.plugin.started import started
         from pytest_disagg.roles.options import RunOptions, baseline_dirs
         from pytest_disagg.topology.deadlines import external_limit_s
 
@@ -139,11 +158,15 @@ class Played:
             reference_branch=values.reference_branch,
             require_upload=values.require_upload,
             external_limit_s=external_limit_s(os.environ, time.time()),
+            quarantines=self.quarantines,
+            started=started(self.request, values),
         )
 
 
 def prepare(request: pytest.FixtureRequest, listed: Listed) -> Played:
     """Load the case; skip where it cannot run, unless this process was given a role: then that is its failure."""
+    from pytest_disagg.roles.options import baseline_dirs
+
     config = request.config
     values = resolved(config)
     role = os.environ.get(ROLE_VARIABLE) or None
@@ -155,6 +178,7 @@ def prepare(request: pytest.FixtureRequest, listed: Listed) -> Played:
     try:
         case = load_case(listed.id, path=listed.path, dirs=values.search, settings=settings(values), environ=os.environ)
         played.case = case
+        played.quarantines = found_in(baseline_dirs(values.config_dir, values.llm_src))
         _check_role(played, case)
         reason = _unrunnable(config, case, values, role)
     except (ConfigError, UsageError) as error:

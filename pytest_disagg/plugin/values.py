@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_disagg.config.lookup import search_dirs
+from pytest_disagg.config.lookup import case_dirs, search_dirs
 from pytest_disagg.config.settings import RehearseLimits
 from pytest_disagg.errors import UsageError
 from pytest_disagg.plugin.options import OPTIONS, Option
@@ -97,12 +97,9 @@ def resolve(config: pytest.Config, environ: Mapping[str, str]) -> Resolved:
     values = {option.dest.removeprefix("disagg_"): _given(config, option, environ) for option in OPTIONS}
     llm_src = values["llm_src"].path()
     own = _config_dirs(config, values["config_dir"])
-    search = search_dirs(own, environ, llm_src)
-    # A checkout's own files are found by name; listing them all is for whoever names their directory.
-    checkout = set(search_dirs((), {}, llm_src)) - set(own)
     return Resolved(
-        config_dir=tuple(folder for folder in search if folder.is_dir() and folder not in checkout),
-        search=search,
+        config_dir=case_dirs(own, environ, llm_src),
+        search=search_dirs(own, environ, llm_src),
         llm_src=llm_src,
         models_root=values["models_root"].path(),
         engine=values["engine"].text(),

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_disagg.records.ci import ci_fields
 from pytest_disagg.records.gpu import GpuProbe, gpu_type, probe
+from pytest_disagg.records.recipe import OF_VARIABLE, PART, recipe_of
 from pytest_disagg.redact import redact_data, redact_env
 from pytest_disagg.version import __version__
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 __all__ = ["collect", "git_state", "gpu_type", "slurm_facts"]
 
+SCHEMA = 1
+"""Counts up when a part changes its meaning; manifests without it are older than ``disagg rerun``."""
 GIT_TIMEOUT_S = 5.0
 _SLURM = (
     "SLURM_JOB_ID",
@@ -44,16 +47,26 @@ _IMAGE = ("DISAGG_CONTAINER_IMAGE", "CONTAINER_IMAGE", "APPTAINER_CONTAINER", "S
 
 
 def collect(
-    case: Case, *, run_id: str, role: str, environ: Mapping[str, str] | None = None, gpus: GpuProbe | None = None
+    case: Case,
+    *,
+    run_id: str,
+    role: str,
+    environ: Mapping[str, str] | None = None,
+    gpus: GpuProbe | None = None,
+    started: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The manifest as seen by ``role`` on this machine, redacted and ready for JSON; the caller adds stage times.
 
-    ``environ`` defaults to this process's. Takes a few seconds at most: every tool asked has its own time limit.
+    ``environ`` defaults to this process's; ``started`` is how it was started. Takes a few seconds at most: every tool
+    asked has its own time limit.
     """
     env = os.environ if environ is None else environ
     found = probe() if gpus is None else gpus
+    recipe = recipe_of(case, started or {}, env)
     return {
+        "schema": SCHEMA,
         "run_id": run_id,
+        "rerun_of": env.get(OF_VARIABLE) or None,
         "role": role,
         "case": case.id.text,
         "host": socket.gethostname(),
@@ -71,7 +84,7 @@ def collect(
         "kernel": {"system": platform.system(), "release": platform.release(), "machine": platform.machine()},
         "slurm": slurm_facts(env),
         "ci": ci_fields(env),
-        "container": _image(case, env),
+        "container": _image(case, env, recipe["launch"]),
         "config": {
             "path": str(case.path),
             "digest": case.digest,
@@ -80,6 +93,7 @@ def collect(
             "notes": list(case.notes),
             "effective": redact_data(case.document),
         },
+        PART: recipe,
         "environment": redact_env(dict(sorted(env.items()))),
     }
 
@@ -168,13 +182,18 @@ def _memory() -> dict[str, Any]:
     return {"total_bytes": psutil.virtual_memory().total}
 
 
-def _image(case: Case, environ: Mapping[str, str]) -> dict[str, Any]:
-    """The image that a variable or the case's file names; a placeholder (``<image>``) names none."""
+def _image(case: Case, environ: Mapping[str, str], launch: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The image that the job was submitted with, or that a variable or the case's file names; a placeholder
+    (``<image>``) names none.
+    """
+    cluster = (launch or {}).get("cluster") or {}
+    if cluster.get("container", "none") != "none":
+        return {"image": cluster.get("image"), "from": "cluster"}
     for name in _IMAGE:
         if environ.get(name):
             return {"image": redact_data(environ[name]), "from": name}
     block = case.document.get("environment")
     image = block.get("container_image") if isinstance(block, Mapping) else None
-    if isinstance(image, str) and image and not image.startswith("<"):
+    if isinstance(image, str) and image and not image.startswith("<") and not launch:
         return {"image": redact_data(image), "from": "environment.container_image"}
     return {"image": None, "from": None}

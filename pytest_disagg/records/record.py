@@ -131,6 +131,8 @@ def _case_fields(case: Case, spec: ServerSpec | None, load: LoadSpec, repeat: in
         "l_repeat": repeat,
         "b_rehearsal": case.rehearsal,
     }
+    if case.slo is not None:
+        fields.update({f"d_slo_{name}": limit for name, limit in case.slo.model_dump(exclude_none=True).items()})
     if spec is not None and spec.kind == "server":
         fields.update(server_fields(spec, case.gpus_per_node))
         fields["s_test_case_name"] = f"{spec.name}-{load.name}"

@@ -7,7 +7,8 @@ import re
 from pytest_disagg.report.compare import Comparison
 from pytest_disagg.report.figures.style import title_of
 from pytest_disagg.report.model import Report
-from pytest_disagg.report.numbers import columns_of, percent, short
+from pytest_disagg.report.numbers import SLO_TITLES, columns_of, percent, short, slo_cells, slo_name
+from pytest_disagg.rundir.outcome import shown
 
 RED_LINES = 5
 """Reasons of one case that are shown."""
@@ -15,28 +16,51 @@ RED_LINES = 5
 
 def render(report: Report, comparison: Comparison | None = None) -> str:
     """GitHub's and GitLab's Markdown. Text of a run is escaped: it can neither format nor mention anybody."""
-    lines = (
-        [f"### {plain(report.title)}: {plain(report.verdict)}", "", plain(report.summary), ""] if report.cases else []
-    )
+    lines = _title(report) if report.cases else []
     for case in report.cases:
         if case.bad:
             lines += [f"**{plain(case.case)}** (run {plain(case.run_id)})", ""]
             lines += [f"- {plain(line)}" for line in case.red[:RED_LINES] or (case.verdict,)]
             more = len(case.red) - RED_LINES
             lines += [*([f"- ... and {more} more"] if more > 0 else []), ""]
+    if report.quarantined:
+        for case in report.quarantined:
+            headline = f" ({plain(case.headline)})" if case.pardoned and case.headline else ""
+            lines.append(f"- {plain(case.case)}: {plain(case.quarantine)}{headline}")
+        lines.append("")
     if report.cases:
         columns = columns_of(report.cases)
         lines += _head(["case", "point", "verdict", *(f"{each.title} ({each.unit})" for each in columns)], 3)
         for case in report.cases:
             for load in case.loads:
                 numbers = [short(load.metrics[each.metric]) if each.metric in load.metrics else "" for each in columns]
-                lines.append(_row([plain(case.case), plain(load.label), plain(load.word), *numbers]))
+                word = plain(shown(load.word, case.quarantine))
+                lines.append(_row([plain(case.case), plain(load.label), word, *numbers]))
             if not case.loads:
-                lines.append(_row([plain(case.case), "", plain(case.verdict), *("" for _ in columns)]))
+                lines.append(
+                    _row([plain(case.case), "", plain(shown(case.verdict, case.quarantine)), *("" for _ in columns)])
+                )
         lines.append("")
+        lines += _slo(report)
     if comparison is not None:
         lines += _comparison(comparison)
     return "\n".join(lines)
+
+
+def _title(report: Report) -> list[str]:
+    hours = [f"GPU-hours: {plain(str(report.gpu_hours))}", ""] if report.gpu_hours else []
+    return [f"### {plain(report.title)}: {plain(report.verdict)}", "", plain(report.summary), "", *hours]
+
+
+def _slo(report: Report) -> list[str]:
+    rows = [(case, answer) for case in report.cases for answer in case.slo]
+    if not rows:
+        return []
+    lines = [_row(list(SLO_TITLES)), _row([*["---"] * 3, *["---:"] * 3, "---"])]
+    for case, answer in rows:
+        lines.append(_row([plain(cell) for cell in (slo_name(case, answer), *slo_cells(answer))]))
+    notes = [f"- {plain(slo_name(case, answer))}: {plain(note)}" for case, answer in rows for note in answer.notes]
+    return [*lines, "", *notes, *([""] if notes else [])]
 
 
 def _comparison(comparison: Comparison) -> list[str]:

@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from pytest_disagg.records.gpu_hours import GpuHours, total
+from pytest_disagg.rundir.outcome import shown
+from pytest_disagg.verdict.slo import Answer
 from pytest_disagg.verdict.types import RED, WORDS
 
 FAILED = "failed"
@@ -136,7 +139,9 @@ class CaseReport:
     """One run of one case. ``kind`` is empty where nothing is wrong. ``red`` lines say why it is red, decisive first.
 
     ``problems`` are files of the run that could not be read. ``facts`` is what identifies the run, title and text;
-    ``documents`` are whole files for people (manifest, plan).
+    ``documents`` are whole files for people (manifest, plan). ``quarantine`` says who put the case or a node of it in
+    quarantine, until when and why; ``excused``: what is red about it does not fail. ``slo`` are the answers to the
+    case's own SLO, one for each server.
     """
 
     case: str
@@ -159,10 +164,29 @@ class CaseReport:
     history: tuple[HistoryPlot, ...] = ()
     history_note: str = ""
     records: tuple[Mapping[str, Any], ...] = ()
+    gpu_hours: GpuHours | None = None
+    quarantine: str = ""
+    slo: tuple[Answer, ...] = ()
+    excused: bool = False
+
+    @property
+    def pardoned(self) -> bool:
+        """Red, and no failure of the report, because the case is in quarantine."""
+        return self.excused and self._red
 
     @property
     def bad(self) -> bool:
+        return self._red and not self.excused
+
+    @property
+    def _red(self) -> bool:
         return bool(self.kind) or self.verdict == FAILED or self.verdict in RED
+
+    @property
+    def shown_verdict(self) -> str:
+        """The verdict with the kind of failure, and with the quarantine it stands in."""
+        word = f"{self.verdict} ({self.kind})" if self.kind and self.kind != self.verdict else self.verdict
+        return shown(word, self.quarantine)
 
     @property
     def headline(self) -> str:
@@ -181,14 +205,28 @@ class Report:
 
     @cached_property
     def verdict(self) -> str:
-        """The worst of the cases' verdicts; a run that failed is worse than any that was judged."""
+        """The worst of the cases' verdicts; a run that failed is worse than any that was judged.
+
+        What is red in quarantine does not count.
+        """
         order = (*(word for word in WORDS if word not in RED), "rehearsal", *(word for word in WORDS if word in RED))
-        words = [case.verdict for case in self.cases]
-        return max(words, key=lambda word: order.index(word) if word in order else len(order), default="nothing ran")
+        words = [case.verdict for case in self.cases if not case.pardoned]
+        otherwise = "quarantined" if self.cases else "nothing ran"
+        return max(words, key=lambda word: order.index(word) if word in order else len(order), default=otherwise)
 
     @property
     def bad(self) -> bool:
         return any(case.bad for case in self.cases)
+
+    @property
+    def gpu_hours(self) -> GpuHours | None:
+        """Those of all cases together."""
+        return total(case.gpu_hours for case in self.cases)
+
+    @property
+    def quarantined(self) -> tuple[CaseReport, ...]:
+        """The cases in quarantine."""
+        return tuple(case for case in self.cases if case.quarantine)
 
     @property
     def summary(self) -> str:
@@ -196,6 +234,7 @@ class Report:
         counts: dict[str, int] = {}
         for case in self.cases:
             word = f"{case.verdict} ({case.kind})" if case.kind and case.kind != case.verdict else case.verdict
+            word += " in quarantine" if case.pardoned else ""
             counts[word] = counts.get(word, 0) + 1
         listed = ", ".join(f"{count} {word}" for word, count in counts.items())
         return f"{len(self.cases)} case{'' if len(self.cases) == 1 else 's'}: {listed}" if listed else "no cases"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from pytest_disagg.records.metrics import DEVICE_STEP, METRICS
 from pytest_disagg.report.model import CaseReport, Load
+from pytest_disagg.verdict.slo import Answer
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,23 @@ COLUMNS = (
     Column("median_e2el", "E2EL p50", "ms"),
     Column(f"median_{DEVICE_STEP}", "step p50", "ms"),
 )
+
+
+SLO_TITLES = ("case", "SLO", "highest", "per GPU (tok/s)", "per user (tok/s)", "goodput (req/s)", "breaks first")
+"""Titles of the table of SLOs."""
+
+
+def slo_name(case: CaseReport, answer: Answer) -> str:
+    """The case, and its server where it has several."""
+    return "/".join(filter(None, (case.case, answer.curve.server if len(case.slo) > 1 else "")))
+
+
+def slo_cells(answer: Answer) -> tuple[str, ...]:
+    """The cells below :data:`SLO_TITLES`, without the first."""
+    best = answer.best
+    names = ("output_token_throughput_per_gpu", "output_token_throughput_per_user", "goodput")
+    numbers = [short(best.metrics[name]) if best and name in best.metrics else "" for name in names]
+    return answer.limits, best.label if best else "none", *numbers, answer.breaks
 
 
 def short(value: float) -> str:

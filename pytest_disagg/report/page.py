@@ -14,7 +14,7 @@ from pytest_disagg.errors import UsageError
 from pytest_disagg.report.figures.choice import Planned, comparison_figures, figures_of
 from pytest_disagg.report.figures.style import COLOURS, title_of
 from pytest_disagg.report.model import FAILED, CaseReport, Report
-from pytest_disagg.report.numbers import columns_of, metrics_of, percent, short
+from pytest_disagg.report.numbers import SLO_TITLES, columns_of, metrics_of, percent, short, slo_cells
 from pytest_disagg.rundir.state import stage_order
 from pytest_disagg.verdict.types import RED
 from pytest_disagg.version import __version__
@@ -81,6 +81,7 @@ def render(report: Report, comparison: Comparison | None = None) -> str:
         figures=short,
         percent=percent,
         metric_title=title_of,
+        slo_cells=slo_cells,
         metrics_of=lambda case: metrics_of(case.loads),
         word_class=lambda word: "good" if word in _GOOD else "warn" if word in _WARN else "",
         effect_class=lambda effect: "" if not effect or abs(effect) < 0.05 else "better" if effect > 0 else "worse",
@@ -105,6 +106,7 @@ def render(report: Report, comparison: Comparison | None = None) -> str:
         figures=figures,
         opened={anchor: case.bad or len(cases) <= OPEN_CASES for anchor, case in cases},
         documents={anchor: _documents(case) for anchor, case in cases},
+        slo_titles=SLO_TITLES,
         comparison=comparison,
         comparison_figures=compared,
     )

@@ -13,7 +13,8 @@ from pytest_disagg.report.compare import Comparison
 from pytest_disagg.report.figures.choice import comparison_figures, figures_of
 from pytest_disagg.report.figures.style import GREEN, INK, MUTED, RED, YELLOW, style, title_of
 from pytest_disagg.report.model import CaseReport, Load, Report
-from pytest_disagg.report.numbers import columns_of, percent, short
+from pytest_disagg.report.numbers import SLO_TITLES, columns_of, percent, short, slo_cells
+from pytest_disagg.rundir.outcome import shown
 from pytest_disagg.version import __version__
 
 INSTALL = "pip install 'pytest-disagg[report]'"
@@ -54,6 +55,8 @@ def _cover(book: Book, report: Report) -> None:
     if report.cases:
         book.text(report.verdict, size=13, bold=True, colour=_colour(report.verdict, report.bad))
         book.text(report.summary, size=11)
+    if report.gpu_hours:
+        book.text(f"GPU-hours: {report.gpu_hours}")
     book.text(f"{report.created}, pytest-disagg {__version__}", colour=MUTED)
     for note in report.notes:
         book.text(note, colour=YELLOW)
@@ -63,23 +66,26 @@ def _cover(book: Book, report: Report) -> None:
             book.text(case.case, bold=True)
             more = [f"... and {len(case.red) - RED_LINES} more"] if len(case.red) > RED_LINES else []
             book.text("\n".join((*case.red[:RED_LINES], *more)) or case.verdict, size=8, mono=True, colour=RED)
+    for case in report.quarantined:
+        headline = f"\n{case.headline}" if case.pardoned and case.headline else ""
+        book.text(f"{case.case}: {case.quarantine}{headline}", colour=YELLOW)
     if report.cases:
         book.space(0.15)
         _table_of_cases(book, report)
 
 
 def _table_of_cases(book: Book, report: Report) -> None:
-    shown = columns_of(report.cases)
-    numbers = [Column(f"{column.title} {column.unit}", 0.78, right=True) for column in shown]
+    metrics = columns_of(report.cases)
+    numbers = [Column(f"{column.title} {column.unit}", 0.78, right=True) for column in metrics]
     fixed = [Column("point", 1.05), Column("verdict", 1.35)]
     name = book.width_in - sum(column.width_in for column in (*fixed, *numbers))
     rows = []
     for case in report.cases:
         for load in case.loads:
-            cells = [_number(load, column.metric) for column in shown]
-            rows.append([case.case, load.label, load.word, *cells])
+            cells = [_number(load, column.metric) for column in metrics]
+            rows.append([case.case, load.label, shown(load.word, case.quarantine), *cells])
         if not case.loads:
-            rows.append([case.case, "", _verdict(case), *("" for _ in shown)])
+            rows.append([case.case, "", case.shown_verdict, *("" for _ in metrics)])
     book.table([Column("case", name), *fixed, *numbers], rows)
 
 
@@ -87,8 +93,12 @@ def _case(book: Book, case: CaseReport) -> None:
     book.new_page()
     book.text(case.case, size=13, bold=True)
     when = time.strftime(", %Y-%m-%d %H:%M:%S", time.localtime(case.started_s)) if case.started_s else ""
-    book.text(_verdict(case), size=10, bold=True, colour=_colour(case.verdict, case.bad))
+    book.text(case.shown_verdict, size=10, bold=True, colour=_colour(case.verdict, case.bad))
     book.text(f"run {case.run_id}{when}", colour=MUTED)
+    if case.quarantine:
+        book.text(case.quarantine, colour=YELLOW)
+    if case.gpu_hours:
+        book.text(f"GPU-hours: {case.gpu_hours}", colour=MUTED)
     told = bool(case.rulings) and case.verdict == "regression"
     if case.evidence or (case.red and not told):
         book.space(0.06)
@@ -102,6 +112,7 @@ def _case(book: Book, case: CaseReport) -> None:
         if load.info and not case.rulings:
             book.text(f"{load.label}: {load.word}", size=8.5, bold=True)
             book.text(load.info.replace("; ", "\n"), size=8, indent_in=0.2)
+    _slo(book, case)
     if case.history_note:
         book.text(case.history_note, size=8, colour=MUTED)
     book.space(0.1)
@@ -114,6 +125,27 @@ def _case(book: Book, case: CaseReport) -> None:
             book.text(f"{log.name} of the role that failed", bold=True)
             lines = [*log.errors, *(("...",) if log.errors else ()), *log.tail]
             book.text("\n".join(lines[-MAX_LOG_LINES:]), size=7, mono=True)
+
+
+def _slo(book: Book, case: CaseReport) -> None:
+    if not case.slo:
+        return
+    book.space(0.1)
+    widths = (2.6, 0.9, 0.9, 0.9, 0.9)
+    columns = [
+        Column(title, width, right=2 <= position <= 4)
+        for position, (title, width) in enumerate(zip(SLO_TITLES[1:], widths, strict=False))
+    ]
+    columns += [Column("", 0.15), Column(SLO_TITLES[-1], book.width_in - sum(widths) - 0.15)]
+    rows = []
+    for answer in case.slo:
+        limits, *cells, breaks = slo_cells(answer)
+        server = f"{answer.curve.server}: " if len(case.slo) > 1 else ""
+        rows.append([f"{server}{limits}", *cells, "", breaks])
+    book.table(columns, rows)
+    for answer in case.slo:
+        for note in answer.notes:
+            book.text(f"- {note}", size=8)
 
 
 def _comparison(book: Book, comparison: Comparison) -> None:
@@ -151,10 +183,6 @@ def _number(load: Load, metric: str) -> str:
     if metric not in load.metrics:
         return ""
     return short(load.metrics[metric]) + ("*" if metric in load.low_n else "")
-
-
-def _verdict(case: CaseReport) -> str:
-    return f"{case.verdict} ({case.kind})" if case.kind and case.kind != case.verdict else case.verdict
 
 
 def _colour(word: str, bad: bool) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 from pytest_disagg.errors import ConfigError
 from pytest_disagg.records import record as records
+from pytest_disagg.records.gpu_hours import PREFIX, GpuHours
 from pytest_disagg.records.points import RecordPoint, group
 from pytest_disagg.redact import redact, redact_data
 from pytest_disagg.report.facts import facts_of
@@ -18,11 +19,14 @@ from pytest_disagg.report.rulings import references, rulings_of
 from pytest_disagg.report.samples import latencies
 from pytest_disagg.rundir.files import read_json
 from pytest_disagg.rundir.layout import RunDir
+from pytest_disagg.verdict.slo import answers
 
 JOB = "job.json"
 """How the Slurm job of a run ended: it knows more than the run does, which may have been cut off."""
 _ALONE = "SERVER_"
 _REFERENCE = "d_baseline_"
+_OF_THE_RUN = (PREFIX, "slo_")
+"""What begins with these in a record is no metric of its point."""
 
 
 class _Reader:
@@ -87,6 +91,10 @@ def read_case(folder: Path) -> CaseReport:
         facts=facts_of(rundir, ended, manifest, found),
         documents={"manifest.json": manifest, "plan.json": plan},
         records=tuple(found),
+        gpu_hours=GpuHours.read(_mapping(ended.get("gpu_hours"))),
+        quarantine=_line(ended.get("quarantine")),
+        excused=ended.get("excused") is True,
+        slo=tuple(answer for answer in answers(found, None) if answer.slo),
     )
 
 
@@ -140,14 +148,14 @@ def _spans(timeline: object) -> tuple[Span, ...]:
 def _loads(
     reader: _Reader, ended: Mapping[str, Any], found: Sequence[records.Record], rulings: tuple[Ruling, ...]
 ) -> tuple[Load, ...]:
-    """The points in the outcome's order, with what their records and result files add."""
+    """The points in the order of their records, with what the outcome and the result files add."""
     measured, words = _mapping(ended.get("metrics")), _mapping(ended.get("words"))
     points = {point.label: point for point in group(found)}
     requests, problems = latencies(reader.rundir.results)
     reader.problems += problems
     positions = _positions(list(points.values()))
     loads = []
-    for label in dict.fromkeys((*measured, *points)):
+    for label in dict.fromkeys((*points, *measured)):
         point = points.get(label)
         metrics = _numbers(measured.get(label)) or (_metrics(point) if point else {})
         first: Mapping[str, Any] = point.first if point else {}
@@ -197,7 +205,7 @@ def _positions(points: Sequence[RecordPoint]) -> dict[str, tuple[int, int]]:
 
 def _metrics(point: RecordPoint) -> dict[str, float]:
     names = dict.fromkeys(name[2:] for record in point.records for name in record if name.startswith("d_"))
-    values = {name: point.value(name) for name in names}
+    values = {name: point.value(name) for name in names if not name.startswith(_OF_THE_RUN)}
     return {name: value for name, value in values.items() if value is not None}
 
 
@@ -220,6 +228,10 @@ def _numbers(value: object) -> dict[str, float]:
 
 def _lines(value: object) -> tuple[str, ...]:
     return tuple(plain(_text(line)) for line in value) if isinstance(value, list) else ()
+
+
+def _line(value: object) -> str:
+    return plain(" ".join(_text(value).split()))
 
 
 def _text(value: object) -> str:

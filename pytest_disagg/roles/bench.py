@@ -18,7 +18,7 @@ def run_bench(options: RunOptions, url: str) -> Outcome:
         RunError: this run is over already.
     """
     with RoleSession(options, ROLE, others=()) as session:
-        measurement = Measurement(session)
+        measurement = Measurement(session, deployed=False)
         with session.noting_failure():
             with session.stage("plan"):
                 write_plan(session)

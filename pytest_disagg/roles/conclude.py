@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -11,17 +12,21 @@ from typing import Any
 
 from pytest_disagg.records import legacy_csv
 from pytest_disagg.records import record as records
+from pytest_disagg.records.gpu_hours import PREFIX
 from pytest_disagg.redact import redact
 from pytest_disagg.roles import storing
+from pytest_disagg.roles.gpu_hours import hours_of
 from pytest_disagg.roles.measure import Measurement
 from pytest_disagg.roles.points import Point
 from pytest_disagg.roles.prepare import Prepared
+from pytest_disagg.roles.quarantine import standing_of
 from pytest_disagg.roles.recording import gate_of, record_of
 from pytest_disagg.roles.session import RoleSession
 from pytest_disagg.rundir.files import to_json, write_text
 from pytest_disagg.rundir.layout import safe_name
 from pytest_disagg.rundir.outcome import Outcome
 from pytest_disagg.rundir.state import Failure
+from pytest_disagg.store.manifests import rerun_command
 from pytest_disagg.verdict.decide import decide, stated
 from pytest_disagg.verdict.gate import GateResult, combine, missing_points
 from pytest_disagg.verdict.judge import Judged
@@ -64,11 +69,13 @@ def conclude(measurement: Measurement, failure: Failure | None) -> Outcome:
     with session.stage("judge"):
         judged = decide(prepared.grounds, [record for load in loads for record in load.records])
     words = {load.name: _word(session, load, judged) for load in loads}
+    failed = failure is not None or gate.kind == "functional"
     with session.stage("store"):
-        written = _store(session, prepared, loads, judged, words)
+        written = _store(session, prepared, loads, judged, words, _hours(measurement, prepared, loads, failed))
         # What a failing deployment measured before it failed is in the run directory alone.
         stored = storing.store(session, written, whole=failure is None)
     verdict, kind, red = _decide(session, judged, gate, failure)
+    standing = standing_of(session)
     outcome = Outcome(
         run_id=session.options.run_id,
         case=session.case.id.text,
@@ -76,12 +83,16 @@ def conclude(measurement: Measurement, failure: Failure | None) -> Outcome:
         kind=kind,
         cause=failure or _requests_failed(session, gate),
         red=tuple(red),
-        lines=(*measurement.notes, *_client_notes(loads), *_lines(session, prepared, judged)),
+        lines=(*measurement.notes, *_client_notes(loads), *_lines(session, prepared, judged), *standing.lines),
         metrics={load.name: load.metrics() for load in loads},
         words=words,
         properties=prepared.properties(session),
         stage_times=session.stage_seconds(),
         records=str(session.rundir.records) if written else "",
+        quarantine=standing.words,
+        # What is wrong before anything is deployed is a mistake in some file, not what the case is in quarantine for.
+        excused=standing.excused and not (failure is not None and failure.stage == "plan"),
+        gpu_hours=_hours(measurement, prepared, loads, failed),
     )
     return stored.applied(outcome, required=session.options.require_upload)
 
@@ -107,8 +118,22 @@ def _word(session: RoleSession, load: _Load, judged: Judged) -> str:
     return Judged(tuple(verdict for verdict in judged.verdicts if verdict.point == load.name), ()).word
 
 
+def _hours(measurement: Measurement, prepared: Prepared, loads: Sequence[_Load], failed: bool) -> dict[str, float]:
+    """The run's GPU-hours until now; empty where it holds no GPU."""
+    valid = [point for load in loads if load.gate.ok for point in load.points]
+    if not measurement.deployed:
+        return {}
+    hours = hours_of(measurement.session, prepared.gpu, os.environ, valid, failed=failed)
+    return hours.to_dict() if hours else {}
+
+
 def _store(
-    session: RoleSession, prepared: Prepared, loads: Sequence[_Load], judged: Judged, words: Mapping[str, str]
+    session: RoleSession,
+    prepared: Prepared,
+    loads: Sequence[_Load],
+    judged: Judged,
+    words: Mapping[str, str],
+    hours: Mapping[str, float],
 ) -> list[records.Record]:
     """Write manifest, records and the older CSV into the run directory; the records, as they were written."""
     manifest: dict[str, Any] = {
@@ -124,6 +149,7 @@ def _store(
         own = [verdict for verdict in judged.verdicts if verdict.point == load.name]
         for found in load.records:
             found.update({"s_verdict": words[load.name], **stated(prepared.grounds, own, found)})
+            found.update({f"d_{PREFIX}{name}": value for name, value in hours.items()})
             session.options.hooks.record(session.case, found)
             written.append(records.typed(found))
     if not written:
@@ -151,7 +177,10 @@ def _decide(
     if session.case.rehearsal:
         return REHEARSED, None, []
     word: Word = judged.word
-    red = [f"regression: {verdict.point}: {verdict.evidence}" for verdict in judged.verdicts if verdict.red]
+    found = [verdict for verdict in judged.verdicts if verdict.red]
+    red = [f"regression: {verdict.point}: {verdict.evidence}" for verdict in found]
+    commands = dict.fromkeys(filter(None, map(rerun_command, found)))
+    red += [f"last good and first bad again: {command}" for command in commands]
     return word, "regression" if word == "regression" else None, red
 
 

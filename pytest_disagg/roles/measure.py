@@ -40,13 +40,14 @@ class Position:
 
 @dataclass
 class Measurement:
-    """Everything that one run measured, in order."""
+    """Everything that one run measured, in order. ``deployed``: this run holds the deployment that it measures."""
 
     session: RoleSession
     points: list[Point] = field(default_factory=list)
     prepared: Prepared | None = None
     notes: list[str] = field(default_factory=list)
     deployments: int = 0
+    deployed: bool = True
 
     def play(
         self,

@@ -11,6 +11,7 @@ from pytest_disagg.clients.protocol import LoadClient
 from pytest_disagg.config.case import Case
 from pytest_disagg.engines.protocol import Engine
 from pytest_disagg.rundir.layout import RunDir
+from pytest_disagg.verdict.quarantine import Quarantines
 
 
 class RunHooks(Protocol):
@@ -42,6 +43,7 @@ class RunOptions:
     ``history`` is the folder of earlier records, None where nothing is judged against them or added to them.
     ``policy`` names what judges, None for what each record says of its build; ``reference_branch`` is what changes are
     compared with.
+    ``started`` is how this process was started, for the manifest.
     ``external_limit_s`` is what is left of the Slurm job in seconds, None where nothing else ends the run.
     """
 
@@ -64,6 +66,8 @@ class RunOptions:
     require_upload: bool = False
     external_limit_s: float | None = None
     environ: Mapping[str, str] = field(default_factory=dict)
+    started: Mapping[str, Any] = field(default_factory=dict)
+    quarantines: Quarantines = field(default_factory=Quarantines)
 
     @property
     def rundir(self) -> RunDir:

@@ -42,7 +42,7 @@ class Prepared:
         options = session.options
         if checked:
             _check_datasets(session.case)
-        manifest = collect(session.case, run_id=options.run_id, role=session.role)
+        manifest = collect(session.case, run_id=options.run_id, role=session.role, started=options.started)
         grounds, words = Grounds(), ""
         if checked and not session.case.rehearsal:
             grounds, words = grounds_of(session, manifest["gpu"]["type"])

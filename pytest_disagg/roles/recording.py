@@ -10,6 +10,7 @@ from pytest_disagg.records import record as records
 from pytest_disagg.roles.facts import facts_of
 from pytest_disagg.roles.points import Point
 from pytest_disagg.roles.prepare import Prepared
+from pytest_disagg.roles.quarantine import standing_of
 from pytest_disagg.roles.session import RoleSession
 from pytest_disagg.verdict.gate import GateResult, combine, evaluate
 
@@ -28,6 +29,7 @@ def record_of(session: RoleSession, prepared: Prepared, point: Point, gate: Gate
     manifest = prepared.manifest
     git, slurm, ci = manifest["git"]["config"], manifest["slurm"], manifest["ci"]
     ours = ci.get("s_commit", git.get("sha", "")) == git.get("sha", "")
+    quarantine = standing_of(session).words
     identity = records.Identity(
         run_id=session.options.run_id,
         created_ms=int(time.time() * 1000),
@@ -44,6 +46,10 @@ def record_of(session: RoleSession, prepared: Prepared, point: Point, gate: Gate
         package_version=manifest["version"],
         extra={
             "b_profiled": session.case.nsys or None,
+            "b_quarantined": bool(quarantine) or None,
+            "s_quarantine": quarantine or None,
+            "s_container_image": manifest["container"]["image"],
+            "s_rerun_of": manifest["rerun_of"],
             "s_slurm_job_id": slurm.get("SLURM_JOB_ID"),
             "s_slurm_nodes": slurm.get("SLURM_JOB_NODELIST"),
             "s_slurm_partition": slurm.get("SLURM_JOB_PARTITION"),

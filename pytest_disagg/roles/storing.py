@@ -11,6 +11,7 @@ from pytest_disagg.roles.session import RoleSession
 from pytest_disagg.rundir.outcome import Outcome
 from pytest_disagg.store import registry
 from pytest_disagg.store.local import WAIT_S, keep
+from pytest_disagg.store.manifests import keep_manifest
 from pytest_disagg.store.truth import belongs, file_name
 from pytest_disagg.store.upload import upload
 from pytest_disagg.verdict.history import HistoryError
@@ -51,6 +52,7 @@ def store(session: RoleSession, written: Sequence[records.Record], *, whole: boo
     name, limit_s = file_name(options.run_id, case.id.text), session.limits.store_s
     try:
         lines = keep(options.history, name, kept, wait_s=min(WAIT_S, limit_s * INDEX_SHARE))
+        keep_manifest(options.history, options.run_id, case.id.text, session.rundir)
     except HistoryError as error:
         lines = [f"not kept in the history: {error}"]
     if not case.id.upload:

@@ -19,6 +19,7 @@ class Outcome:
     run is red; ``lines`` is what a person sees besides. ``metrics`` maps point (``con8``) to its metrics, ``words``
     to its verdict word. ``gpu_hours`` are those ``allocated``, ``useful`` and ``wasted``, as far as BENCHMARK knows
     them. ``quarantine`` says who put the case or a node of it in quarantine, until when and why; empty: nobody.
+    ``excused``: the case is, so whatever is red about it does not fail.
     """
 
     run_id: str
@@ -35,6 +36,7 @@ class Outcome:
     records: str = ""
     gpu_hours: Mapping[str, float] = field(default_factory=dict)
     quarantine: str = ""
+    excused: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         data = asdict(self)
@@ -52,3 +54,8 @@ class Outcome:
     def write(self, rundir: RunDir) -> bool:
         """Publish it; False when the run already has one."""
         return create_text(rundir.outcome, to_json(self.to_dict()))
+
+
+def shown(verdict: str, quarantine: str) -> str:
+    """A verdict's word beside the quarantine: ``regression (quarantined by ann until 2026-12-05)``."""
+    return f"{verdict} ({quarantine.partition(': ')[0]})" if quarantine else verdict

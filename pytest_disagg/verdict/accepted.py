@@ -9,24 +9,19 @@ From ``since`` (epoch milliseconds, the first run at the new level) on, that lev
 
 from __future__ import annotations
 
-import datetime
-import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pytest_disagg.config.text import did_you_mean, shown
-from pytest_disagg.config.yaml import Document, parse, read
-from pytest_disagg.errors import ConfigError, DisaggError, Problem, UsageError
+from pytest_disagg.config.text import shown
+from pytest_disagg.errors import DisaggError
 from pytest_disagg.records.metrics import metric as metric_named
 from pytest_disagg.records.points import RecordPoint
-from pytest_disagg.redact import redact
-from pytest_disagg.verdict.update import write
+from pytest_disagg.verdict import dated
+from pytest_disagg.verdict.dated import DatedFile, Wrong
 
 FILE_NAME = "accepted.yaml"
-KEY = "accepted"
 _NEEDED = ("date", "case", "point", "metric", "since", "reason")
 _OPTIONAL = ("run", "commit", "by", "gpu", "cluster")
 
@@ -73,22 +68,17 @@ class Acceptance:
             **{name: getattr(self, name) for name in _OPTIONAL if getattr(self, name)},
             "reason": self.reason,
         }
-        return "- {" + ", ".join(f"{name}: {_scalar(value)}" for name, value in fields.items()) + "}"
+        return dated.line(fields)
 
 
 def load(path: Path) -> tuple[Acceptance, ...]:
-    """The accepted changes of a file; of one that is not there, none.
-
-    Raises:
-        ConfigError: it cannot be read, or entries are wrong; all of them with their lines.
-    """
-    return _entries(parse(read(path), path)) if path.exists() else ()
+    """The accepted changes of a file; of one that is not there, none. Raises as :meth:`.dated.DatedFile.load`."""
+    return _FILE.load(path)
 
 
 def find(directories: Sequence[Path]) -> Path | None:
     """``baselines/accepted.yaml`` of the first config directory that has one."""
-    places = (directory / "baselines" / FILE_NAME for directory in directories)
-    return next((path for path in places if path.is_file()), None)
+    return dated.find(directories, FILE_NAME)
 
 
 def newest(acceptances: Sequence[Acceptance], point: RecordPoint, metric: str) -> Acceptance | None:
@@ -98,90 +88,23 @@ def newest(acceptances: Sequence[Acceptance], point: RecordPoint, metric: str) -
 
 
 def append(path: Path, acceptances: Sequence[Acceptance]) -> str:
-    """Add entries at the end of the file, replacing it whole; comments and everything else in it stay. What was added.
-
-    Raises:
-        ConfigError: the file as it is cannot be read.
-        UsageError: it is of a form to which nothing can be added.
-    """
-    before = read(path).decode("utf-8") if path.exists() else f"{KEY}:\n"
-    known = len(_entries(parse(before.encode(), path))) if path.exists() else 0
-    items = re.findall(r"^( *)- ", before, re.MULTILINE)
-    indent = items[-1] if items else "  "
-    added = "".join(f"{indent}{each.line()}\n" for each in acceptances)
-    after = before + ("" if before.endswith("\n") else "\n") + added
-    try:
-        complete = len(_entries(parse(after.encode(), path))) == known + len(acceptances)
-    except ConfigError:
-        complete = False
-    if not complete:
-        raise UsageError(f"{path}: cannot add to it; expected the list {KEY!r}, one entry a line, at its end")
-    write(path, after)
-    return added
+    """Add entries at the end of the file; what was added. See :meth:`.dated.DatedFile.append`."""
+    return _FILE.append(path, [each.line() for each in acceptances])
 
 
 def today() -> str:
-    return datetime.date.today().isoformat()
+    return dated.today().isoformat()
 
 
-def _entries(document: Document) -> tuple[Acceptance, ...]:
-    problems: list[Problem] = []
-
-    def wrong(key: tuple[str | int, ...], found: str, expected: str, hint: str = "") -> None:
-        dotted = ".".join(map(str, key))
-        problems.append(Problem(document.path, document.line(key), dotted, found, expected, hint))
-
-    for name in document.data:
-        if name != KEY:
-            wrong((name,), f"the unknown key {name!r}", f"{KEY!r} alone")
-    listed = document.data.get(KEY)
-    if listed is None:
-        listed = []
-    if not isinstance(listed, list):
-        wrong((KEY,), shown(listed), "a list")
-        listed = []
-    found = []
-    for index, entry in enumerate(listed):
-        if not isinstance(entry, dict):
-            wrong((KEY, index), shown(entry), f"a mapping with {', '.join(_NEEDED)}")
-            continue
-        before = len(problems)
-        _check(entry, (KEY, index), wrong)
-        if len(problems) == before:
-            found.append(_acceptance(entry))
-    if problems:
-        raise ConfigError(problems)
-    return tuple(found)
-
-
-def _check(entry: Mapping[Any, Any], key: tuple[str | int, ...], wrong: Any) -> None:
-    known = (*_NEEDED, *_OPTIONAL)
-    for name in entry:
-        if name not in known:
-            hint = did_you_mean(str(name), known)
-            wrong((*key, str(name)), f"the unknown key {name!r}", f"one of {', '.join(known)}", hint)
-    for name in _NEEDED:
-        if entry.get(name) in (None, ""):
-            wrong((*key, name), "nothing", "a value")
-    date = entry.get("date")
-    if date not in (None, "") and not isinstance(date, datetime.date) and not _is_date(str(date)):
-        wrong((*key, "date"), shown(date), "a date such as 2026-11-21")
+def _check(entry: Mapping[Any, Any], wrong: Wrong) -> None:
     since = entry.get("since")
     if since not in (None, "") and (isinstance(since, bool) or not isinstance(since, int)):
-        wrong((*key, "since"), shown(since), "a time in epoch milliseconds")
+        wrong("since", shown(since), "a time in epoch milliseconds")
     if entry.get("metric"):
         try:
             metric_named(str(entry["metric"]))
         except DisaggError as error:
-            wrong((*key, "metric"), shown(entry["metric"]), "a metric", str(error))
-
-
-def _is_date(text: str) -> bool:
-    try:
-        datetime.date.fromisoformat(text)
-    except ValueError:
-        return False
-    return True
+            wrong("metric", shown(entry["metric"]), "a metric", str(error))
 
 
 def _acceptance(entry: Mapping[str, Any]) -> Acceptance:
@@ -190,11 +113,4 @@ def _acceptance(entry: Mapping[str, Any]) -> Acceptance:
     return Acceptance(**texts, since_ms=int(entry["since"]))
 
 
-def _scalar(value: object) -> str:
-    """A YAML scalar: JSON, which is YAML, where a plain word would not do."""
-    text = redact(value) if isinstance(value, str) else value
-    if isinstance(text, str) and not re.fullmatch(r"[A-Za-z_][\w.-]*|\d{4}-\d\d-\d\d", text):
-        return json.dumps(text, ensure_ascii=False)
-    if isinstance(text, str) and text.lower() in ("y", "n", "yes", "no", "on", "off", "true", "false", "null"):
-        return json.dumps(text)
-    return str(text)
+_FILE = DatedFile("accepted", _NEEDED, _OPTIONAL, _check, _acceptance)

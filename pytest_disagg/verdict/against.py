@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import median
 
-from pytest_disagg.records.points import RecordPoint
+from pytest_disagg.records.points import RecordPoint, case_of
 from pytest_disagg.records.record import Value
 from pytest_disagg.verdict.accepted import Acceptance, newest
 from pytest_disagg.verdict.history import Night, created_ms, nights
@@ -111,6 +111,7 @@ def _judge(
             last_good=_run(last_good),
             first_bad=_run(first_bad) or "this run",
             first_bad_ms=first_bad.time_ms if first_bad else created_ms(point.first),
+            runs=_runs(last_good.record if last_good else {}, first_bad.record if first_bad else point.first),
         )
     return replace(complete, evidence=told.sentence(complete), facts=(*told.facts(complete, values), *accepted))
 
@@ -195,6 +196,11 @@ def _run(night: Night | None) -> str:
     image = night.record.get("s_container_image") or night.record.get("s_image")
     parts = (f"run {night.run_id}" if night.run_id else "", night.commit[:12], str(image or ""), _day(night.time_ms))
     return ", ".join(part for part in parts if part)
+
+
+def _runs(*records: Mapping[str, Value]) -> tuple[tuple[str, str], ...]:
+    found = ((str(record.get("s_run_id", "")), case_of(record)) for record in records if record)
+    return tuple((run_id, case) for run_id, case in found if run_id and case)
 
 
 def _day(time_ms: int) -> str:

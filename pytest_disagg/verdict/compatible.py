@@ -105,6 +105,7 @@ def matching(
         if each.get("b_is_valid") is True
         and each.get("b_is_post_merge") is True
         and each.get("b_is_baseline") is not True
+        and each.get("b_quarantined") is not True
         and created_ms(each) >= begin.timestamp() * 1000
         and all(str(each.get(key) or "") == value for key, value in wanted.items())
     ]

@@ -26,7 +26,7 @@ class Verdict:
 
     A verdict on a metric that does not ``gate`` is shown and never decides. ``open``: more measurements would decide.
     ``first_bad`` and ``last_good`` name runs, the former where a regression began (epoch milliseconds in
-    ``first_bad_ms``).
+    ``first_bad_ms``); ``runs`` are (run id, case) of both, of those whose records say them.
     """
 
     word: Word
@@ -47,6 +47,7 @@ class Verdict:
     last_good: str = ""
     first_bad: str = ""
     first_bad_ms: int = 0
+    runs: tuple[tuple[str, str], ...] = ()
 
     @property
     def shown(self) -> str:

@@ -38,7 +38,8 @@ def update(
 
     Values are replaced in place; comments, order, quoting, line ends and rows of other cases stay. Points without any
     row get theirs at the end: one with what gates the case (wide), or one per gating metric with ``threshold`` (long).
-    A file that is not there yet starts as ``form``. Invalid points and rehearsals are never used.
+    A file that is not there yet starts as ``form``. Invalid points, rehearsals and what was in quarantine are never
+    used.
 
     Raises:
         ConfigError: the file cannot be read or parsed.
@@ -49,9 +50,11 @@ def update(
     usable = [record for record in records if record.get("b_rehearsal") is not True]
     notes = [f"{len(records) - len(usable)} records of rehearsals are not used"] if len(usable) < len(records) else []
     nameless = sum(not case_of(record) for record in usable)
+    kept = [record for record in usable if record.get("b_quarantined") is not True]
+    notes += [f"{len(usable) - len(kept)} records in quarantine are not used"] if len(kept) < len(usable) else []
     notes += [f"{nameless} records name no case (s_case_id) and are not used"] if nameless else []
     points = []
-    for point in group(usable):
+    for point in group(kept):
         if point.valid:
             points.append(point)
         else:

@@ -141,6 +141,8 @@ def test_a_session_leaves_its_page(tmp_path: Path) -> None:
     assert "broken.yaml" in text
     assert text.count('<section class="case"') >= 2
     assert "<svg" in text
+    # Simulated servers on this machine hold no GPU.
+    assert "GPU-hours" not in result.out + text
 
 
 def test_a_session_that_cannot_write_its_page_ends_as_it_would(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import os
 import shutil
@@ -183,3 +184,43 @@ def test_the_benchmarks_print_their_tables(tmp_path: Path) -> None:
         assert done.returncode == 0, done.stderr
         for part in expected:
             assert part in done.stdout, done.stdout
+
+
+def test_a_regression_in_quarantine_and_after_it(play: Play, tmp_path: Path) -> None:
+    """It keeps its word, is kept, and moves no reference: after the last day the same regression is red."""
+    history = tmp_path / "history"
+    file = tmp_path / "configs/baselines/quarantine.yaml"
+    file.parent.mkdir()
+    first = play()
+    level = 3 * first.records[0][f"d_{GATE}"]
+    shutil.rmtree(history)
+    remember(history, first.records[0], level)
+    today = datetime.date.today()
+
+    def line(begin: datetime.date, until: datetime.date) -> None:
+        text = f"date: {begin}, case: {ID}, owner: ann, until: {until}, reason: a slower sampler"
+        file.write_text(f"quarantine:\n  - {{{text}}}\n")
+
+    line(today, today)
+    held = play()
+    words = f"quarantined by ann until {today}: a slower sampler"
+    assert held.code == 0, held.output
+    assert (held.properties["disagg_verdict"], held.properties["disagg_kind"]) == ("regression", "regression")
+    assert held.properties["disagg_quarantine"] == words
+    assert held.properties["disagg_red"].startswith(f"regression: con2: {GATE} ")
+    assert {(each["s_verdict"], each["b_quarantined"], each["s_quarantine"]) for each in held.records} == {
+        ("regression", True, words)
+    }
+    kept = (history / "records" / file_name(held.properties["disagg_run_id"], ID)).read_text().splitlines()
+    assert [json.loads(each)["b_quarantined"] for each in kept] == [True] * len(held.records)
+
+    yesterday = today - datetime.timedelta(days=1)
+    line(yesterday, yesterday)
+    after = play()
+    assert after.code == 1, after.output
+    assert after.failure.startswith(f"regression: con2: {GATE} ")
+    assert f"quarantine of {ID} by ann ended on {yesterday}: remove the line or mend it" in after.failure
+    before, again = ([each["reference"] for each in ran.verdicts if each["gates"]] for ran in (held, after))
+    assert before == again
+    assert again[0] == pytest.approx(level, rel=0.02)
+    assert "b_quarantined" not in after.records[0]

@@ -98,6 +98,7 @@ def test_a_requeue_ends_the_run_and_starts_another(project: Project) -> None:
     job.slurm("scancel", job.job_id)
     assert_red(job, CANCELLED, "infrastructure", "was cancelled")
     assert project.junit().properties["disagg_run_id"] == f"{job.job_id}.1"
+    assert "GPU-hours of all its runs: " in job.command.output
     job.assert_nothing_left()
 
 
@@ -112,6 +113,8 @@ def test_the_benchmark_dies(project: Project) -> None:
     job = project.started()
     job.kill("BENCHMARK")
     assert_red(job, INFRASTRUCTURE, "infrastructure", "BENCHMARK", "SIGKILL")
+    hours = job.result()["gpu_hours"]
+    assert hours["useful"] == 0.0 < hours["allocated"] == hours["wasted"]
     job.assert_nothing_left()
 
 

@@ -96,7 +96,7 @@ def test_a_list_with_a_broken_and_a_failing_case(project: Project) -> None:
     table = rows(command)
     assert table["aggr-bad"][:2] == ["failed", "functional"]
     assert "exit code 7" in table["aggr-bad"][-1]
-    assert re.fullmatch(r"n[1-4]", table["aggr-bad"][4])
+    assert re.fullmatch(r"n[1-4]", table["aggr-bad"][5])
     assert table["broken"][:2] == ["failed", "config"]
     assert "list.txt:3" in table["broken"][-1]
     assert "hardware.gpus_per_node" in table["broken"][-1]

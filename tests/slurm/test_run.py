@@ -5,8 +5,11 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import pytest
 import xmlschema
 
+from pytest_disagg.records.gpu_hours import GpuHours
+from pytest_disagg.report.facts import job_facts
 from tests.slurm.jobs import CASE_ID, ROLES, WHOLE_NODES, Job, Project, read_records
 
 XSD = Path(__file__).resolve().parents[1] / "data" / "junit.xsd"
@@ -39,6 +42,13 @@ def test_a_case_on_four_nodes(project: Project) -> None:
     (kept,) = (project.folder / "history" / "records").glob("*.jsonl")
     assert {record["s_slurm_job_id"] for record in read_records(kept)} == {job.job_id}
     xmlschema.XMLSchema(str(XSD)).validate(str(project.folder / "r.xml"))
+    # Four nodes of four GPUs for as long as the job was there; the servers have 12 of these.
+    hours, facts = job.result()["gpu_hours"], job_facts(rundir)
+    assert hours["allocated"] == pytest.approx(4 * 4 * (float(facts["ended"]) - float(facts["started"])) / 3600)
+    measured_s = sum(record["d_duration_s"] for record in read_records(rundir.records))
+    assert hours["useful"] == pytest.approx(12 * measured_s / 3600)
+    assert f"GPU-hours: {GpuHours.read(hours)}" in command.output
+    assert all(0 < record["d_gpu_hours_allocated"] <= hours["allocated"] for record in read_records(kept))
     job.assert_nothing_left()
 
 

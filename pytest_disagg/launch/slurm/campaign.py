@@ -17,6 +17,8 @@ from pytest_disagg.launch.slurm.codes import CANCELLED, exit_code
 from pytest_disagg.launch.slurm.follow import LOOK_S, Follower, Job, Times
 from pytest_disagg.launch.slurm.result import JobResult
 from pytest_disagg.launch.slurm.submit import Wanted
+from pytest_disagg.records.gpu_hours import GpuHours, total
+from pytest_disagg.rundir.outcome import shown
 
 CONFIG = "config"
 """The kind of a case that was never started because its line or its file cannot be used."""
@@ -41,8 +43,10 @@ class Task:
 
 @dataclass(frozen=True)
 class Ending:
-    """What a task ended as. ``verdict`` is the run's own word, or one of ``skipped``, ``not started``, ``xfailed``,
-    ``xpassed``, ``cancelled``, ``failed``; ``code`` what it adds to the command's exit code; ``cause`` one line.
+    """What a task ended as. ``verdict`` is the run's own word (beside its quarantine), or one of ``skipped``,
+    ``not started``, ``xfailed``, ``xpassed``, ``cancelled``, ``failed``; ``code`` what it adds to the command's exit
+    code; ``cause`` one line. ``gpu_hours`` are those of all its jobs, retries and requeued runs too; None where they
+    are not known.
     """
 
     task: Task
@@ -52,6 +56,12 @@ class Ending:
     cause: str = ""
     result: JobResult | None = None
     times: Times | None = None
+    gpu_hours: GpuHours | None = None
+
+    @property
+    def quarantined(self) -> bool:
+        """Red, and not a failure, because the case is in quarantine."""
+        return self.code == 0 and self.result is not None and self.result.excused and bool(self.result.red)
 
 
 @dataclass(frozen=True)
@@ -91,6 +101,7 @@ class Campaign:
         self._wanted = {index: task.wanted for index, task in enumerate(self._tasks)}
         self._open: dict[str, int] = {}
         self._retried = dict.fromkeys(self._queue, 0)
+        self._spent: dict[int, GpuHours] = {}
         self._endings: dict[int, Ending] = {}
         self._stopped = ""
         self._cancelled = False
@@ -190,6 +201,7 @@ class Campaign:
             result = self._follower.results.get(job_id)
             if result is None:
                 continue
+            self._spend(index, (*self._follower.earlier.get(job_id, ()), result))
             if not self._again(index, result):
                 self._end(index, self._judged(self._tasks[index], result, self._follower.times[job_id]))
             del self._open[job_id]
@@ -198,7 +210,7 @@ class Campaign:
         """Put a case that failed for its nodes' sake in front of the queue once more, without those nodes."""
         wanted = self._wanted[index]
         retry = result.kind == "infrastructure" and not result.cancelled and self._retried[index] < self._rules.retries
-        if not retry or self._stopped or wanted is None:
+        if not retry or result.excused or self._stopped or wanted is None:
             return False
         exclude = tuple(dict.fromkeys((*wanted.exclude, *result.bad_nodes)))
         self._wanted[index] = replace(wanted, exclude=exclude)
@@ -209,12 +221,13 @@ class Campaign:
         return True
 
     def _judged(self, task: Task, result: JobResult, times: Times | None) -> Ending:
-        ending = Ending(task, result.verdict, exit_code(result), result.kind or "", "", result, times)
+        word = shown(result.verdict, result.quarantine)
+        ending = Ending(task, word, exit_code(result), result.kind or "", "", result, times)
         if result.red:
             ending = replace(ending, cause=result.headline)
         if result.cancelled:
             return replace(ending, verdict="cancelled")
-        if task.markers.xfail is None:
+        if task.markers.xfail is None or ending.quarantined:
             return ending
         if ending.code:
             return replace(ending, verdict="xfailed", code=0)
@@ -224,8 +237,13 @@ class Campaign:
             ending, verdict="xpassed", cause=cause, code=CONFIG_CODE if strict else 0, kind=CONFIG if strict else ""
         )
 
+    def _spend(self, index: int, results: Sequence[JobResult]) -> None:
+        spent = total([self._spent.get(index), *(GpuHours.read(result.gpu_hours) for result in results)])
+        if spent is not None:
+            self._spent[index] = spent
+
     def _end(self, index: int, ending: Ending) -> None:
-        self._endings[index] = ending
+        self._endings[index] = replace(ending, gpu_hours=self._spent.get(index))
         if ending.code and self._rules.stop_on_error and not self._stopped:
             self._stopped = f"{ending.task.name} was red before this case was started (--stop-on-error)"
         if len(self._tasks) > 1:

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from pytest_disagg.errors import DisaggError, UsageError
 
@@ -119,6 +120,15 @@ def show_job(job_id: str) -> dict[str, str]:
             return {}
         raise
     return dict(_FIELD.findall(text))
+
+
+def held_s(fields: Mapping[str, str]) -> float | None:
+    """Seconds for which a job that is over had its nodes, by its :func:`show_job`; None where they do not say."""
+    try:
+        begin, end = (datetime.fromisoformat(fields[name]) for name in ("StartTime", "EndTime"))
+    except (KeyError, ValueError):
+        return None
+    return max((end - begin).total_seconds(), 0.0)
 
 
 def accounted(job_id: str) -> JobState | None:

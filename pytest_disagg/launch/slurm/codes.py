@@ -12,9 +12,11 @@ BY_KIND: dict[Kind, int] = {"regression": 1, "invalid": 6, "functional": 7, "inf
 
 
 def exit_code(result: JobResult) -> int:
-    """0 pass, 1 regression, 2 cancelled, 6 invalid, 7 functional, 8 infrastructure."""
+    """0 pass or a case in quarantine, 1 regression, 2 cancelled, 6 invalid, 7 functional, 8 infrastructure."""
     if result.cancelled:
         return CANCELLED
+    if result.excused:
+        return 0
     return BY_KIND[result.kind] if result.kind else 0
 
 

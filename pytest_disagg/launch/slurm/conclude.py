@@ -11,6 +11,7 @@ from pytest_disagg.launch.slurm.explain import Explanation
 from pytest_disagg.launch.slurm.facts import JobFacts
 from pytest_disagg.launch.slurm.junit import write_junit
 from pytest_disagg.launch.slurm.precheck import add_precheck
+from pytest_disagg.launch.slurm.quarantine import standing_of
 from pytest_disagg.launch.slurm.result import JobResult
 from pytest_disagg.launch.slurm.steps import (
     CHECK,
@@ -21,6 +22,7 @@ from pytest_disagg.launch.slurm.steps import (
     srun_said,
 )
 from pytest_disagg.launch.slurm.submission import Submission
+from pytest_disagg.records.gpu_hours import GpuHours
 from pytest_disagg.rundir.files import read_json, tail_lines
 from pytest_disagg.rundir.layout import RunDir
 from pytest_disagg.rundir.outcome import Outcome
@@ -38,7 +40,8 @@ SRUN_ENDED = "its srun ended"
 
 @dataclass(frozen=True)
 class Ending:
-    """All that is known about a job that is over. ``facts`` is None where its script wrote none."""
+    """All that is known about a job that is over. ``facts`` is None where its script wrote none; ``held_s`` is then how
+    long Slurm says that the job had its nodes, None where it does not."""
 
     submission: Submission
     rundir: RunDir
@@ -46,6 +49,7 @@ class Ending:
     facts: JobFacts | None
     explanation: Explanation | None
     bad_nodes: Sequence[str] = ()
+    held_s: float | None = None
 
 
 def conclude(ending: Ending) -> JobResult:
@@ -77,6 +81,9 @@ def conclude(ending: Ending) -> JobResult:
         metrics=outcome.metrics,
         lines=outcome.lines,
         junit=str(junit),
+        quarantine=outcome.quarantine,
+        excused=outcome.excused,
+        gpu_hours=_gpu_hours(ending, outcome, failed=cause is not None or outcome.verdict == FAILED),
     )
     evidence = cause.evidence if cause is not None else ()
     write_junit(junit, rundir.junit("BENCHMARK"), ending.submission.test, result, evidence)
@@ -84,6 +91,23 @@ def conclude(ending: Ending) -> JobResult:
         add_precheck(junit, ending.facts, cause)
     result.write(rundir)
     return result
+
+
+def _gpu_hours(ending: Ending, outcome: Outcome, *, failed: bool) -> dict[str, float]:
+    """Those of the whole job; what BENCHMARK knows of them where neither script nor Slurm says how long it was."""
+    known = GpuHours.read(outcome.gpu_hours)
+    facts = ending.facts
+    hours = None
+    if facts is not None and facts.gpus is not None and facts.started is not None and facts.ended is not None:
+        hours = GpuHours.of(facts.gpus, facts.ended - facts.started)
+    elif ending.held_s is not None and ending.submission.gpus:
+        hours = GpuHours.of(ending.submission.gpus, ending.held_s)
+    elif known is not None:
+        hours = GpuHours(known.allocated)
+    if hours is None:
+        return {}
+    useful = known.useful if known is not None and not failed else 0.0
+    return GpuHours(hours.allocated, min(useful, hours.allocated)).to_dict()
 
 
 def _outcome(ending: Ending) -> tuple[Outcome, bool]:
@@ -94,6 +118,7 @@ def _outcome(ending: Ending) -> tuple[Outcome, bool]:
     cause = _final_cause(ending, None) or Failure(
         JOB, "infrastructure", _stage(ending), "the job ended without an outcome and without a cause"
     )
+    standing = standing_of(ending.submission, ending.facts.nodes if ending.facts else "")
     return (
         Outcome(
             run_id=ending.rundir.path.parent.name,
@@ -102,7 +127,10 @@ def _outcome(ending: Ending) -> tuple[Outcome, bool]:
             kind=cause.kind,
             cause=cause,
             red=(cause.headline(),),
+            lines=standing.lines,
             records=str(ending.rundir.records) if ending.rundir.records.exists() else "",
+            quarantine=standing.words,
+            excused=standing.excused,
         ),
         False,
     )

@@ -12,17 +12,23 @@ from pytest_disagg.config.cluster import Cluster
 from pytest_disagg.errors import UsageError
 from pytest_disagg.launch.slurm.spec import ImageImport
 from pytest_disagg.records.ci import VARIABLES as CI_VARIABLES
+from pytest_disagg.records.recipe import JOB_DIR_VARIABLE, OF_VARIABLE
 
 CROSSING = (
     "DISAGG_SERVING_TYPE",
     "DISAGG_RUN_ID",
     "DISAGG_RUN_DIR",
     "DISAGG_DEADLINE",
+    "DISAGG_JOB_GPUS",
+    "DISAGG_JOB_STARTED",
+    "DISAGG_CLUSTER_NAME",
     "DISAGG_RANKS",
     "DISAGG_STOP_GRACE_S",
     "DISAGG_HEARTBEAT_TIMEOUT_S",
     "DISAGG_STEP_CWD",
     "DISAGG_PYTHON",
+    JOB_DIR_VARIABLE,
+    OF_VARIABLE,
     "pytestCommand",
     *CI_VARIABLES,
 )

@@ -11,8 +11,8 @@ NAME = "job.facts"
 
 @dataclass(frozen=True)
 class JobFacts:
-    """``steps`` is step -> srun's exit code. Times are epoch seconds. ``stage``: launch, image, install, check,
-    precheck, run or ended.
+    """``gpus`` are all that the job holds. ``steps`` is step -> srun's exit code. Times are epoch seconds.
+    ``stage``: launch, image, install, check, precheck, run or ended.
 
     ``signaled`` is when the script got SIGTERM; ``interrupted``: nothing had ended or failed by then. ``expired`` is
     the limit (seconds) that the steps before the roles, in their stage, did not keep; ``precheck_s`` how long that
@@ -22,6 +22,7 @@ class JobFacts:
     job_id: str = ""
     restart: int = 0
     nodes: str = ""
+    gpus: int | None = None
     started: float | None = None
     ends: float | None = None
     ended: float | None = None
@@ -62,6 +63,7 @@ def read_facts(run_dir: Path) -> JobFacts | None:
         job_id=values.get("job_id", ""),
         restart=int(values.get("restart", 0)),
         nodes=values.get("nodes", ""),
+        gpus=int(values["gpus"]) if values.get("gpus") else None,
         started=_number(values.get("started")),
         ends=_number(values.get("ends")),
         ended=_number(values.get("ended")),

@@ -65,7 +65,10 @@ class Times:
 
 
 class Follower:
-    """Follows jobs until all are over; more may be added at any time. ``say`` gets what a person wants to see."""
+    """Follows jobs until all are over; more may be added at any time. ``say`` gets what a person wants to see.
+
+    ``results`` is how each job ended, ``earlier`` how the runs ended that it played before Slurm requeued it.
+    """
 
     def __init__(
         self,
@@ -83,6 +86,7 @@ class Follower:
         self._trouble = ""
         self.times: dict[str, Times] = {}
         self.results: dict[str, JobResult] = {}
+        self.earlier: dict[str, list[JobResult]] = {}
         for job in jobs:
             self.add(job)
 
@@ -138,7 +142,9 @@ class Follower:
         if view is None or view.run_id != run_id:
             self._started(job.job_id)
             if view is not None:
-                settle_restarted(job.submission, view.run_id, job.job_id)
+                self.earlier.setdefault(job.job_id, []).append(
+                    settle_restarted(job.submission, view.run_id, job.job_id)
+                )
             view = self._views[job.job_id] = _View(job, run_id, self._say)
             self._say(Event(f"job {job.job_id}: run {run_id}, {job.submission.rundir(run_id).path}"))
             self._poller.soon()

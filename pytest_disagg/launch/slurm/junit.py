@@ -12,6 +12,8 @@ from pytest_disagg.launch.slurm.result import JobResult
 from pytest_disagg.redact import redact
 from pytest_disagg.rundir.files import write_text
 
+XFAIL, SKIP = "pytest.xfail", "pytest.skip"
+"""What pytest's own junit files have as the type of a skipped test."""
 NOT_XML = dict.fromkeys([*range(0x09), 0x0B, 0x0C, *range(0x0E, 0x20), 0xFFFE, 0xFFFF], "?")
 
 
@@ -26,7 +28,10 @@ def write_junit(path: Path, benchmark: Path, test: str, result: JobResult, evide
     case = next(root.iter("testcase"))
     if result.red and not _says(case, result.headline):
         _fail(case, result, evidence)
-    set_properties(case, {"disagg_job_id": result.job_id, "disagg_run_id": result.run_id, "disagg_nodes": result.nodes})
+    if result.red and result.excused:
+        expect_failure(case, result.quarantine, "\n".join(result.red))
+    said = {"job_id": result.job_id, "run_id": result.run_id, "nodes": result.nodes, "quarantine": result.quarantine}
+    set_properties(case, {f"disagg_{name}": value for name, value in said.items()})
     count(root)
     write_text(path, redact(text_of(root)))
 
@@ -59,6 +64,22 @@ def minimal(test: str) -> Element:
     return root
 
 
+def expect_failure(case: Element, reason: str, text: str) -> None:
+    """What was wrong becomes the text of an expected failure, ``text`` where the file does not say."""
+    parts = [part for tag in ("failure", "error", "skipped") for part in case.findall(tag)]
+    texts = [part.text or (part.get("message") if part.tag != "skipped" else "") or "" for part in parts]
+    for part in parts:
+        case.remove(part)
+    add(case, "skipped", reason, XFAIL, "\n".join(filter(None, texts)) or text)
+
+
+def add(case: Element, tag: str, message: str, kind: str, text: str = "") -> None:
+    """Add how a test ended."""
+    attributes = {"message": redact(message.partition("\n")[0]).translate(NOT_XML)}
+    part = SubElement(case, tag, {**attributes, **({"type": kind} if kind else {})})
+    part.text = redact(text).translate(NOT_XML) or None
+
+
 def _says(case: Element, headline: str) -> bool:
     return any((failure.text or "").startswith(headline) for failure in case.findall("failure"))
 
@@ -75,7 +96,7 @@ def _fail(case: Element, result: JobResult, evidence: Sequence[str]) -> None:
     failure.text = text.translate(NOT_XML)
     at = next((i + 1 for i, part in enumerate(case) if part.tag == "properties"), 0)
     case.insert(at, failure)
-    set_properties(case, {"disagg_verdict": "failed", "disagg_kind": result.kind or ""})
+    set_properties(case, {"disagg_verdict": result.verdict, "disagg_kind": result.kind or ""})
 
 
 def set_properties(case: Element, values: Mapping[str, str]) -> None:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 import re
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pytest_disagg.config.case import Case
 from pytest_disagg.config.cluster import Cluster
 from pytest_disagg.config.cluster_env import EnvironmentChange, Rules, environment_of
-from pytest_disagg.errors import ConfigError, Problem
+from pytest_disagg.errors import ConfigError, Problem, UsageError
 from pytest_disagg.launch.command import PytestCommand
 from pytest_disagg.launch.nsys import DEFAULT_RANGE
 from pytest_disagg.launch.slurm import checks
@@ -82,8 +82,9 @@ def plan_job(case: Case, cluster: Cluster, rules: Rules | None, given: JobInput)
         work_dir=given.work_dir,
         cwd=given.command.rootdir,
         nodes=placement.total_nodes,
+        gpus_per_node=_gpus_held(case, cluster),
         tasks_per_node=tasks_per_node,
-        directives=merged_options(own, cluster.sbatch, cluster.strip),
+        directives=merged_options(own, _also_excluding(cluster, given.exclude), cluster.strip),
         limit_s=times.limit_s,
         lead_s=times.lead_s,
         signal_s=times.signal_s,
@@ -102,6 +103,7 @@ def plan_job(case: Case, cluster: Cluster, rules: Rules | None, given: JobInput)
         check=(*container.prefix, *given.check_program, check.text()),
         check_s=CHECK_S,
         precheck=precheck,
+        cluster=cluster.name,
     )
 
 
@@ -129,6 +131,23 @@ def merged_options(own: Iterable[str], more: Iterable[str], strip: Iterable[str]
     left_out = {_name(option) for option in strip}
     kept = [*(option for option in own if _name(option) not in given), *theirs]
     return tuple(option for option in kept if _name(option) not in left_out)
+
+
+def _also_excluding(cluster: Cluster, nodes: Sequence[str]) -> Iterable[str]:
+    """The cluster's sbatch options; one that excludes nodes excludes these, too: sbatch heeds only one such option.
+
+    Raises:
+        UsageError: it names a file of nodes, to which none can be added.
+    """
+    for option in cluster.sbatch:
+        theirs = re.fullmatch(r"(?:--exclude=|-x\s*)(.+)", option)
+        if theirs is None or not nodes:
+            yield option
+            continue
+        if "/" in theirs[1]:
+            others = ",".join(nodes)
+            raise UsageError(f"sbatch option {option!r}: found a file, expected node names: {others} are left out, too")
+        yield f"--exclude={','.join((theirs[1], *nodes))}"
 
 
 def _name(option: str) -> str:
@@ -171,6 +190,12 @@ def _check_gpus(case: Case, cluster: Cluster) -> None:
     if cluster.gpus_per_node is not None and case.gpus_per_node > cluster.gpus_per_node:
         expected = f"at most {cluster.gpus_per_node}, what a node of cluster {cluster.name or 'default'!r} has"
         raise ConfigError([Problem(case.path, None, "hardware.gpus_per_node", str(case.gpus_per_node), expected)])
+
+
+def _gpus_held(case: Case, cluster: Cluster) -> int:
+    """GPUs that a job holds on each node: those it asks for; where Slurm is not asked for any, all that a node has."""
+    asked = cluster.gpu_request in ("gres", "gpus-per-node")
+    return case.gpus_per_node if asked else cluster.gpus_per_node or case.gpus_per_node
 
 
 def _directives(

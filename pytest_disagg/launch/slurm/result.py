@@ -19,7 +19,8 @@ class JobResult:
     """``kind`` is None where nothing was wrong. ``red`` are the reasons, decisive first; ``cancelled``: it was wanted.
 
     ``metrics`` maps a load to its metrics, ``words`` to its verdict. ``bad_nodes`` are the nodes that a retry avoids.
-    ``gpu_hours`` are those of the whole allocation; ``quarantine`` as in :class:`pytest_disagg.rundir.outcome.Outcome`.
+    ``gpu_hours`` are those of the whole allocation; ``quarantine`` and ``excused`` as in
+    :class:`pytest_disagg.rundir.outcome.Outcome`.
     """
 
     case: str
@@ -39,6 +40,7 @@ class JobResult:
     junit: str = ""
     gpu_hours: Mapping[str, float] = field(default_factory=dict)
     quarantine: str = ""
+    excused: bool = False
 
     @property
     def headline(self) -> str:

@@ -9,8 +9,10 @@ from pytest_disagg.launch.slurm.explain import Evidence, Explanation, explain
 from pytest_disagg.launch.slurm.facts import read_facts
 from pytest_disagg.launch.slurm.jobdir import JobDir
 from pytest_disagg.launch.slurm.junit import write_junit
+from pytest_disagg.launch.slurm.quarantine import standing_of
 from pytest_disagg.launch.slurm.result import JobResult
 from pytest_disagg.launch.slurm.submission import Submission
+from pytest_disagg.records.gpu_hours import GpuHours
 from pytest_disagg.rundir.files import tail_lines
 
 LOG_LINES = 20
@@ -28,12 +30,14 @@ def settle(folder: JobDir, submission: Submission, state: JobState) -> JobResult
     explanation = explain(evidence)
     if run_id is not None:
         facts = read_facts(rundir.path)
-        return conclude(Ending(submission, rundir, state.job_id, facts, explanation, tuple(evidence.bad_nodes)))
+        bad_nodes, held_s = tuple(evidence.bad_nodes), client.held_s(evidence.fields)
+        return conclude(Ending(submission, rundir, state.job_id, facts, explanation, bad_nodes, held_s))
     text = (
         explanation.text if explanation else f"Slurm job {state.job_id} ended ({state.state}) before its script started"
     )
     reason = f" ({state.reason})" if state.reason and state.reason not in text else ""
     log = tail_lines(folder.log(state.job_id), LOG_LINES)
+    held_s = client.held_s(evidence.fields)
     result = JobResult(
         case=submission.case,
         job_id=state.job_id,
@@ -44,7 +48,10 @@ def settle(folder: JobDir, submission: Submission, state: JobState) -> JobResult
         cancelled=explanation is not None and explanation.cancelled,
         nodes=state.nodes,
         bad_nodes=tuple(evidence.bad_nodes),
+        # Nothing of the case has run, so nothing of it is excused.
+        quarantine=standing_of(submission, state.nodes).words,
         junit=str(folder.path / "junit.xml"),
+        gpu_hours=GpuHours.of(submission.gpus, held_s).to_dict() if submission.gpus and held_s else {},
     )
     write_junit(folder.path / "junit.xml", folder.path / "none.xml", submission.test, result, log)
     return result

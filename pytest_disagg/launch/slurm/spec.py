@@ -73,7 +73,8 @@ class JobSpec:
     what lies between TERM and KILL, ``prepare_s`` the limit of image and install. ``cwd`` is where steps run;
     ``pytest`` is the text that plays any role, ``program`` what every task of a role's step runs, ``install`` and
     ``check`` what a task on each node runs before, ``precheck`` the case's own check, None where it has none;
-    ``common`` are the srun options of every step.
+    ``common`` are the srun options of every step. ``gpus_per_node`` are those that the job holds on each of its nodes
+    where Slurm does not say. ``cluster`` is what the cluster file calls it.
     """
 
     case_id: str
@@ -82,6 +83,7 @@ class JobSpec:
     work_dir: Path
     cwd: Path
     nodes: int
+    gpus_per_node: int
     tasks_per_node: int
     directives: tuple[str, ...]
     limit_s: float
@@ -102,3 +104,4 @@ class JobSpec:
     check: tuple[str, ...] = ()
     check_s: float = 60.0
     precheck: Precheck | None = None
+    cluster: str = ""

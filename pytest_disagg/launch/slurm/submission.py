@@ -15,7 +15,9 @@ from pytest_disagg.rundir.layout import RunDir
 
 @dataclass(frozen=True)
 class Submission:
-    """One case as one job. ``tasks`` is step -> number of tasks; ``test`` the node id as pytest reports it."""
+    """One case as one job. ``tasks`` is step -> number of tasks; ``test`` the node id as pytest reports it.
+    ``gpus`` are all that the job is meant to hold. ``quarantine`` is the file that says whether the case is in
+    quarantine, empty where there is none."""
 
     case: str
     work_dir: str
@@ -24,6 +26,8 @@ class Submission:
     tasks: Mapping[str, int]
     heartbeat_timeout_s: float
     test: str
+    gpus: int = 0
+    quarantine: str = ""
 
     def write(self, folder: JobDir) -> None:
         write_text(folder.description, to_json(asdict(self)))

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from pytest_disagg.config.case import Case
 from pytest_disagg.config.cluster import Cluster
@@ -20,7 +21,7 @@ from pytest_disagg.launch.command import (
     PytestCommand,
     generated_test,
 )
-from pytest_disagg.launch.slurm import client
+from pytest_disagg.launch.slurm import client, launched
 from pytest_disagg.launch.slurm.checks import PROGRAM as NODE_CHECK
 from pytest_disagg.launch.slurm.containers import needed_paths
 from pytest_disagg.launch.slurm.jobdir import JobDir
@@ -42,7 +43,9 @@ class Wanted:
     """A case to be run as a job. ``test`` is the user's test module, None for one that is made here.
 
     ``options`` are the ``--disagg-*`` words of every role, ``visible`` the folders that nodes must see,
-    ``profiling`` what nsys profiles, see :class:`.plan.JobInput`.
+    ``profiling`` what nsys profiles, see :class:`.plan.JobInput`. ``environ`` lies over the environment of the command.
+    ``cluster_file`` and ``retries`` are kept for whoever wants the same job again. ``exclude`` are nodes that it is not
+    to get, ``left_out`` says of those in quarantine why, ``quarantine`` is the file that says so.
     """
 
     case: Case
@@ -55,6 +58,11 @@ class Wanted:
     visible: tuple[Path, ...] = ()
     exclude: tuple[str, ...] = ()
     profiling: Mapping[str, str] = field(default_factory=dict)
+    environ: Mapping[str, str] = field(default_factory=dict)
+    cluster_file: Path | None = None
+    retries: int = 0
+    left_out: tuple[str, ...] = ()
+    quarantine: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -67,6 +75,8 @@ class Prepared:
     text: str
     own_test: bool
     visible: tuple[Path, ...] = ()
+    launch: Mapping[str, Any] = field(default_factory=dict)
+    left_out: tuple[str, ...] = ()
 
 
 def prepare(wanted: Wanted) -> Prepared:
@@ -101,8 +111,19 @@ def prepare(wanted: Wanted) -> Prepared:
         tasks={step.role: step.tasks for step in spec.steps},
         heartbeat_timeout_s=spec.heartbeat_timeout_s,
         test=command.node,
+        gpus=spec.nodes * spec.gpus_per_node,
+        quarantine=str(wanted.quarantine) if wanted.quarantine and not wanted.case.rehearsal else "",
     )
-    return Prepared(folder, spec, submission, render(spec), own_test=wanted.test is None, visible=wanted.visible)
+    return Prepared(
+        folder,
+        spec,
+        submission,
+        render(spec),
+        own_test=wanted.test is None,
+        visible=wanted.visible,
+        launch=launched.launched(wanted),
+        left_out=wanted.left_out,
+    )
 
 
 def write(prepared: Prepared) -> None:
@@ -120,6 +141,7 @@ def write(prepared: Prepared) -> None:
     _export_programs(folder.programs)
     shutil.copyfile(NODE_CHECK, folder.programs / NODE_CHECK.name)
     prepared.submission.write(folder)
+    launched.write(folder, prepared.launch)
     folder.script.write_text(prepared.text, encoding="utf-8")
     folder.script.chmod(0o755)
 
@@ -140,8 +162,9 @@ def submit(prepared: Prepared, environ: Mapping[str, str], *, pause: Callable[[f
             break
         except client.SlurmError as error:
             if STANDBY not in str(error) or attempt == STANDBY_ATTEMPTS:
+                without = "".join(f"; {line}" for line in prepared.left_out)
                 raise RunError(
-                    f"{prepared.submission.case}: {error}; script: {prepared.folder.script}",
+                    f"{prepared.submission.case}: {error}{without}; script: {prepared.folder.script}",
                     kind="infrastructure",
                     stage="launch",
                 ) from error

@@ -56,3 +56,13 @@ def test_a_path_below_here_is_shown_from_here(tmp_path: Path, monkeypatch: pytes
     monkeypatch.chdir(tmp_path)
     row = {"node": "n", "case": "x", "verdict": "pass", "records": str(tmp_path / "runs" / "r.jsonl")}
     assert table([row])[-1] == "  x: records in runs/r.jsonl"
+
+
+def test_gpu_hours_of_each_case_and_of_all() -> None:
+    hours = {"gpu_hours_allocated": "2", "gpu_hours_useful": "0.5", "gpu_hours_wasted": "1.5"}
+    rows = [{**MEASURED, "case": name, **hours} for name in ("x", "y")]
+    assert table([*rows, MEASURED])[-3:] == [
+        "  x: GPU-hours: 2.00 allocated, 0.500 useful, 1.50 wasted (75 %)",
+        "  y: GPU-hours: 2.00 allocated, 0.500 useful, 1.50 wasted (75 %)",
+        "  GPU-hours of 2 cases: 4.00 allocated, 1.00 useful, 3.00 wasted (75 %)",
+    ]

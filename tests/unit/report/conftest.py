@@ -80,6 +80,10 @@ def make_run(tmp_path: Path) -> Make:
         logs: Mapping[str, str] | None = None,
         info: str = "",
         outcome: bool = True,
+        gpu_hours: Mapping[str, float] | None = None,
+        quarantine: str = "",
+        slo_ms: Mapping[str, float] | None = None,
+        excused: bool = False,
     ) -> Path:
         rundir = RunDir.of(tmp_path / "w", run_id, case)
         rundir.make()
@@ -95,10 +99,14 @@ def make_run(tmp_path: Path) -> Make:
                 metrics=measured,
                 words=dict.fromkeys(measured, verdict),
                 stage_times={"ready": 1.5, "measure": 2.0},
+                gpu_hours=gpu_hours or {},
+                quarantine=quarantine,
+                excused=excused,
             ).write(rundir)
         for index, each in enumerate(concurrencies):
             found = record(case, each, run_id=run_id, s_verdict=verdict, s_regression_info=info)
-            records.append(rundir.records, [{**found, **fields(measured[f"con{each}"])}])
+            limits = {f"d_slo_{name}_ms": limit for name, limit in (slo_ms or {}).items()}
+            records.append(rundir.records, [{**found, **limits, **fields(measured[f"con{each}"])}])
             document = requests([0.04, 0.05, 0.06])
             write_text(rundir.results / f"load.0.{index}.r0.json", to_json(document))
         begin = CREATED_MS / 1000

@@ -25,6 +25,8 @@ def stored(
         case = replace(session.case, id=case_id)
         session.case = case
         session.options = replace(session.options, case=case)
+    session.rundir.make()
+    session.rundir.manifest.write_text("{}", encoding="utf-8")
     return store(session, found, whole=whole)
 
 
@@ -37,6 +39,7 @@ def test_valid_records_are_kept_and_nothing_is_said(make_session: SessionFactory
     assert done == Stored()
     (name,) = files(tmp_path / "h")
     assert (tmp_path / "h" / name).read_text(encoding="utf-8").count("\n") == 1
+    assert (tmp_path / "h" / "manifests" / "r.aggr-x.json").read_text(encoding="utf-8") == "{}"
 
 
 @pytest.mark.parametrize("found", [record(1, b_is_valid=False), record(1, b_rehearsal=True)])

@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 import pytest
 import xmlschema
 
+from pytest_disagg.cli.run_report import all_attempts, summary
 from pytest_disagg.errors import Kind, RunError
 from pytest_disagg.launch.lists.markers import Markers
 from pytest_disagg.launch.local import Event
@@ -22,6 +23,7 @@ from pytest_disagg.launch.slurm.junit import write_junit
 from pytest_disagg.launch.slurm.result import JobResult
 from pytest_disagg.launch.slurm.submission import Submission
 from pytest_disagg.launch.slurm.submit import Wanted
+from pytest_disagg.records.gpu_hours import GpuHours
 
 XSD = Path(__file__).resolve().parents[3] / "data" / "junit.xsd"
 FUNCTIONAL: Kind = "functional"
@@ -275,3 +277,24 @@ def test_the_junit_file_has_a_test_for_each_task_in_order(tmp_path: Path) -> Non
     assert properties["disagg_unstable"] == "flaky"
     suites = ElementTree.parse(path).getroot().iter("testsuite")
     assert sum(int(suite.get("skipped", "0")) for suite in suites) == 2
+
+
+def test_gpu_hours_of_every_job_of_a_case_count(tmp_path: Path) -> None:
+    runner = Runner(tmp_path, [task("a"), task("b")], retries=1)
+    runner.look()
+    runner.lab.end("a", "infrastructure", gpu_hours={"allocated": 2.0, "useful": 0.0, "wasted": 2.0})
+    runner.look()
+    requeued = JobResult("a", "3", "3.0", "failed", gpu_hours={"allocated": 1.0, "useful": 0.0, "wasted": 1.0})
+    runner.lab.earlier["3"] = [requeued]
+    runner.lab.end("a", gpu_hours={"allocated": 4.0, "useful": 3.0, "wasted": 1.0})
+    runner.lab.end("b")
+    runner.campaign.run()
+    first, second = runner.campaign.endings()
+    assert first.gpu_hours == GpuHours(7.0, 3.0)
+    assert second.gpu_hours is None
+    lines = summary([first, second]).splitlines()
+    assert "7.00" in lines[1]
+    assert all_attempts([first, second]) == (
+        "a: GPU-hours of all its runs: 7.00 allocated, 3.00 useful, 4.00 wasted (57 %)\n"
+    )
+    assert lines[-2] == "GPU-hours: 7.00 allocated, 3.00 useful, 4.00 wasted (57 %)"

@@ -80,3 +80,16 @@ def test_nodes_that_are_not_in_order(answer: Answer) -> None:
 )
 def test_which_states_are_an_end(state: str, over: bool) -> None:
     assert JobState("1", state).over is over
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"StartTime": "2026-11-21T10:00:00", "EndTime": "2026-11-21T10:15:30"}, 930.0),
+        ({"StartTime": "2026-11-21T10:00:00", "EndTime": "2026-11-21T10:00:00"}, 0.0),
+        ({"StartTime": "Unknown", "EndTime": "2026-11-21T10:00:00"}, None),
+        ({}, None),
+    ],
+)
+def test_how_long_a_job_had_its_nodes(fields: dict[str, str], expected: float | None) -> None:
+    assert client.held_s(fields) == expected

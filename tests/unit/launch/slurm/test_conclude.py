@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -42,9 +43,9 @@ class Run:
             CASE, str(tmp_path), "lab", ROLES, dict.fromkeys(ROLES, 1), 10.0, "t.py::test_e2e[x]"
         )
 
-    def outcome(self, verdict: str = "pass", cause: Failure | None = None) -> None:
+    def outcome(self, verdict: str = "pass", cause: Failure | None = None, **fields: Any) -> None:
         red = (cause.headline(),) if cause else ()
-        Outcome("7.0", CASE, verdict, cause.kind if cause else None, cause, red).write(self.rundir)
+        Outcome("7.0", CASE, verdict, cause.kind if cause else None, cause, red, **fields).write(self.rundir)
 
     def failed(self, failure: Failure) -> None:
         state = RoleState(failure.role, state="failed", failure=failure)
@@ -226,7 +227,7 @@ def test_one_junit_file_of_several(run: Run, tmp_path: Path) -> None:
 def test_facts_of_the_script(tmp_path: Path) -> None:
     assert read_facts(tmp_path) is None
     (tmp_path / "job.facts").write_text(
-        "job_id 7\nrestart 1\nnodes n[1-2]\nstarted 10\nends 70\nsignal_s 5\nended 20\nstage run\n"
+        "job_id 7\nrestart 1\nnodes n[1-2]\ngpus 8\nstarted 10\nends 70\nsignal_s 5\nended 20\nstage run\n"
         "signaled TERM 15\ninterrupted yes\nerror job.sh:1: false: exit code 1\nstep GEN_0 143\n"
     )
     facts = read_facts(tmp_path)
@@ -234,6 +235,7 @@ def test_facts_of_the_script(tmp_path: Path) -> None:
         job_id="7",
         restart=1,
         nodes="n[1-2]",
+        gpus=8,
         started=10.0,
         ends=70.0,
         ended=20.0,
@@ -312,3 +314,39 @@ def test_a_role_that_the_job_had_to_stop_is_no_cause(run: Run) -> None:
     run.exit("BENCHMARK", None, "SIGKILL")
     result = run.conclude(steps={**dict.fromkeys(ROLES, 1), "CTX_0": 137, "BENCHMARK": 137}, late=("CTX_0",))
     assert result.headline.startswith("infrastructure: BENCHMARK failed")
+
+
+HOURS = {"allocated": 1.0, "useful": 0.5, "wasted": 0.5}
+
+
+def test_gpu_hours_are_those_of_the_whole_job(run: Run) -> None:
+    run.outcome(gpu_hours=HOURS)
+    result = run.conclude(gpus=8, started=1000.0, ended=2800.0)
+    assert result.gpu_hours == {"allocated": 4.0, "useful": 0.5, "wasted": 3.5}
+    assert JobResult.read(run.rundir.path) == result
+
+
+def test_a_job_that_ended_without_an_outcome_wasted_all(run: Run) -> None:
+    result = run.conclude(gpus=8, started=1000.0, ended=2800.0)
+    assert result.gpu_hours == {"allocated": 4.0, "useful": 0.0, "wasted": 4.0}
+
+
+def test_a_job_that_failed_after_its_outcome_wasted_all(run: Run) -> None:
+    run.outcome(gpu_hours=HOURS)
+    result = run.conclude(gpus=8, started=1000.0, ended=2800.0, steps={**dict.fromkeys(ROLES, 0), "CTX_0": 3})
+    assert result.gpu_hours == {"allocated": 4.0, "useful": 0.0, "wasted": 4.0}
+
+
+def test_a_job_whose_script_wrote_nothing_was_as_long_as_slurm_says(run: Run) -> None:
+    submission = replace(run.submission, gpus=4)
+    result = conclude(Ending(submission, run.rundir, "7", None, CANCELLED, held_s=900.0))
+    assert result.gpu_hours == {"allocated": 1.0, "useful": 0.0, "wasted": 1.0}
+
+
+def test_without_any_length_what_benchmark_knew(run: Run) -> None:
+    run.outcome(gpu_hours=HOURS)
+    assert conclude(Ending(run.submission, run.rundir, "7", None, None)).gpu_hours == HOURS
+
+
+def test_nothing_known_is_nothing_said(run: Run) -> None:
+    assert run.conclude(started=1000.0, ended=2800.0).gpu_hours == {}

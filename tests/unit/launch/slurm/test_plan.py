@@ -242,3 +242,11 @@ def test_a_case_that_asks_for_nsys(make_job: MakeJob) -> None:
     job = make_job(profiling={"nsys_on": True})
     assert profiled(job) == dict.fromkeys(("GEN_0", "CTX_0", "CTX_1"), DEFAULT_RANGE)
     assert profiled(make_job(profiling={"nsys_on": False})) == {}
+
+
+@pytest.mark.parametrize(("request_form", "held"), [("gres", 4), ("gpus-per-node", 4), ("none", 8)])
+def test_gpus_that_a_job_holds_on_a_node(make_job: MakeJob, request_form: str, held: int) -> None:
+    """Those it asks for; all of them where Slurm is not asked."""
+    job = make_job({"gpu_request": request_form, "gpus_per_node": 8})
+    assert job.gpus_per_node == held
+    assert f"gpus_per_node=${{SLURM_GPUS_ON_NODE:-{held}}}" in render(job)
