@@ -84,3 +84,8 @@ class RunError(DisaggError):
         self.signal = signal
         self.evidence = tuple(evidence)
         self.dump_stacks = dump_stacks
+
+
+def told(error: BaseException) -> str:
+    """An error in a line of text: ours speak for themselves, others are named."""
+    return str(error) if isinstance(error, DisaggError) else f"{type(error).__name__}: {error}"

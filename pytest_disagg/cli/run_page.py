@@ -24,13 +24,15 @@ def add_page_option(parser: argparse.ArgumentParser) -> None:
 
 def write_page(results: Sequence[JobResult], given: str | None, history: Path) -> None:
     """Write it and say where. Whatever is wrong with the page, verdicts and exit code stand."""
+    from pytest_disagg.errors import told
+
     folders = [Path(result.run_dir) for result in results if result.run_dir]
     if given == NO_PAGE or not (folders or given):
         return
     try:
         path = _write(results, folders, Path(given) if given else None, history)
     except Exception as error:  # noqa: BLE001 - see above
-        print(f"no report page: {type(error).__name__}: {error}")
+        print(f"no report page: {told(error)}")
         return
     print(f"report: {path}")
 

@@ -40,6 +40,7 @@ class Page:
     def pytest_sessionfinish(self) -> None:
         if not self._played or hasattr(self._config, "workerinput"):
             return
+        from pytest_disagg.errors import told
         from pytest_disagg.plugin.values import NO_PAGE, resolved
 
         values = resolved(self._config)
@@ -49,7 +50,7 @@ class Page:
         try:
             self._line = f"report: {self._write(values)}"
         except Exception as error:  # noqa: BLE001 - whatever is wrong with the page, the verdict stands and is reported
-            self._line = f"no report page: {type(error).__name__}: {error}"
+            self._line = f"no report page: {told(error)}"
 
     @pytest.hookimpl(trylast=True)
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
