@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pytest_disagg.config.case import Case
+    from pytest_disagg.engines.protocol import Site
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -57,14 +58,16 @@ def run(options: argparse.Namespace) -> int:
 def _plans(target: str, options: argparse.Namespace) -> list[dict[str, Any]]:
     from pytest_disagg.cli.common import search_dirs, settings
     from pytest_disagg.config.resolve import load_cases
+    from pytest_disagg.engines.protocol import Site
 
     environ = os.environ
     cases = load_cases(target, dirs=search_dirs(options, environ), settings=settings(options, environ), environ=environ)
-    return [plan for case in cases for plan in plans_of(case, with_commands=options.commands)]
+    site = Site(models_root=options.models_root, llm_src=options.llm_src) if options.commands else None
+    return [plan for case in cases for plan in plans_of(case, site)]
 
 
-def plans_of(case: Case, *, with_commands: bool) -> list[dict[str, Any]]:
-    """The layouts of one case with its limits, notes and, on request, commands."""
+def plans_of(case: Case, site: Site | None = None) -> list[dict[str, Any]]:
+    """The layouts of one case with its limits, notes and, where ``site`` is given, the commands there."""
     from pytest_disagg.cli.plan_commands import commands
     from pytest_disagg.errors import UsageError
     from pytest_disagg.topology.deadlines import deadlines
@@ -82,9 +85,9 @@ def plans_of(case: Case, *, with_commands: bool) -> list[dict[str, Any]]:
         ]
         plan["notes"] = list(case.notes)
         plan["placeholders"] = _placeholders(case)
-        if with_commands:
+        if site is not None:
             try:
-                plan["commands"] = commands(case, placement, servers)
+                plan["commands"] = commands(case, placement, servers, site)
             except UsageError as error:
                 plan["notes"].append(f"no commands: {error}")
     return plans

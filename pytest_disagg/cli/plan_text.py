@@ -67,7 +67,10 @@ def _stage_rows(plan: dict[str, Any]) -> Iterable[Sequence[str]]:
 
 def _command(command: dict[str, Any]) -> Iterable[str]:
     environment = [f"{name}={shlex.quote(value)}" for name, value in command["env"].items()]
-    yield f"{INDENT}{command['role']}"
+    launcher = shlex.join(command["around_pytest"])
+    yield f"{INDENT}{command['role']}" + (f", started by pytest on rank 0 of {command['ranks']}" if launcher else "")
+    if launcher:
+        yield f"{INDENT * 2}each rank: {launcher} pytest"
     yield INDENT * 2 + " ".join([*environment, shlex.join(command["argv"])])
     for path, text in command["files"].items():
         yield f"{INDENT * 2}{path}:"

@@ -202,7 +202,7 @@ def show(tasks: Sequence[Task]) -> int:
     for task in tasks:
         if task.wanted is None:
             continue
-        for plan in plans_of(task.wanted.case, with_commands=False):
+        for plan in plans_of(task.wanted.case):
             print(render(plan))
         prepared = submit.prepare(task.wanted)
         print(f"\n# {prepared.folder.script}\n{redact(prepared.text)}", end="")

@@ -76,5 +76,7 @@ def _alone(case: Case, options: argparse.Namespace) -> Outcome:
             engine=engines.get(case.engine),
             client=clients.get("native"),
             log=_say,
+            models_root=options.models_root,
+            llm_src=options.llm_src,
         )
     )

@@ -7,10 +7,10 @@ about a URL. ``roles`` does the rest, the same way for all of them. Found by ent
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from pytest_disagg.config.case import Case, Mode, ServerSpec
@@ -20,21 +20,43 @@ if TYPE_CHECKING:
 class Launch:
     """A process to start. ``files`` (absolute path -> text) are written, whole, before it starts.
 
-    ``env`` lies over the role's own environment. The process reports ``host:port`` in ``address_file`` (written to a
-    temporary name and renamed).
+    ``env`` lies over the role's own environment. Where the process listens is either what it reports in
+    ``address_file`` (``host:port``, written to a temporary name and renamed), or the ``address`` that it was told.
     """
 
     argv: tuple[str, ...]
-    address_file: Path
+    address_file: Path | None = None
+    address: str = ""
     env: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[Path, str] = field(default_factory=dict)
+
+
+def no_port(*, shared: bool = False) -> int:
+    """Stands for a port that only a run can choose."""
+    return 0
+
+
+@dataclass(frozen=True)
+class Site:
+    """What the case does not say and an engine may need. None and empty where nobody said.
+
+    ``models_root`` holds models and datasets, ``llm_src`` is a TensorRT-LLM checkout. ``secrets`` are those that
+    :meth:`Engine.secrets` named. ``port()`` is a free TCP port of this host, kept free until the process starts;
+    ``port(shared=True)`` stays bound (SO_REUSEPORT, never listening) for as long as the process lives.
+    """
+
+    models_root: Path | None = None
+    llm_src: Path | None = None
+    secrets: Mapping[str, str] = field(default_factory=dict)
+    port: Callable[..., int] = no_port
 
 
 @dataclass(frozen=True)
 class ServerRequest:
     """One server to be started: the role that asks, its place in the run directory, the interface to bind.
 
-    ``config_dir`` is this role's own folder for what it writes; ``log_dir`` is where extra logs (a truth log) may lie.
+    ``config_dir`` is this role's own folder for what it writes, ``secrets_dir`` its own folder for files that hold
+    a secret, gone when the run stops; ``log_dir`` is where extra logs (a truth log) may lie.
     """
 
     case: Case
@@ -44,7 +66,9 @@ class ServerRequest:
     host: str
     config_dir: Path
     log_dir: Path
+    secrets_dir: Path
     address_file: Path
+    site: Site = field(default_factory=Site)
 
 
 @dataclass(frozen=True)
@@ -58,7 +82,9 @@ class CoordinatorRequest:
     gen: Sequence[str]
     config_dir: Path
     log_dir: Path
+    secrets_dir: Path
     address_file: Path
+    site: Site = field(default_factory=Site)
 
 
 @dataclass(frozen=True)
@@ -87,6 +113,21 @@ class Engine(Protocol):
         """Why this engine cannot run here (``trtllm-serve is not on PATH``); None when it can. Starts nothing."""
         ...
 
+    def secrets(self, case: Case) -> tuple[str, ...]:
+        """Names of the random secrets that the processes of a run share; each is 64 hexadecimal digits."""
+        ...
+
+    def around_pytest(self, case: Case, spec: ServerSpec) -> tuple[str, ...]:
+        """The launcher that every task of a server's Slurm step runs pytest under.
+
+        Empty where rank 0 alone plays the role and starts the server: the other ranks then wait for it.
+        """
+        ...
+
+    def environment(self, case: Case, spec: ServerSpec) -> Mapping[str, str]:
+        """What every rank below that launcher needs, under the file's own; values may name ``${SLURM_LOCALID}``."""
+        ...
+
     def server(self, request: ServerRequest) -> Launch:
         """The command of one CTX, GEN or aggregated server."""
         ...
@@ -105,6 +146,10 @@ class Engine(Protocol):
 
     def progress(self, url: str, timeout_s: float) -> int | None:
         """A counter that grows while the server works (tokens, iterations); None where it has none. Never raises."""
+        ...
+
+    def startup(self, url: str, timeout_s: float) -> Mapping[str, Any] | None:
+        """What the server at ``url`` says of its own start (load times); None where it does not. Never raises."""
         ...
 
     def probe_policy(self, mode: Mode) -> ProbePolicy:

@@ -9,7 +9,10 @@ from pytest_disagg.config.registry import Registry
 if TYPE_CHECKING:
     from pytest_disagg.engines.protocol import Engine
 
-BUILTIN = {"sim": "pytest_disagg.engines.sim.engine:SimEngine"}
+BUILTIN = {
+    "sim": "pytest_disagg.engines.sim.engine:SimEngine",
+    "trtllm": "pytest_disagg.engines.trtllm.engine:TrtllmEngine",
+}
 
 _REGISTRY: Registry[Engine] = Registry("pytest_disagg.engines", "engine", BUILTIN)
 

@@ -158,6 +158,8 @@ class Played:
             reference_branch=values.reference_branch,
             require_upload=values.require_upload,
             external_limit_s=external_limit_s(os.environ, time.time()),
+            models_root=values.models_root,
+            llm_src=values.llm_src,
             quarantines=self.quarantines,
             started=started(self.request, values),
         )

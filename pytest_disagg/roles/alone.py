@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from pytest_disagg.config.case import ServerSpec
-from pytest_disagg.engines.protocol import ServerRequest
 from pytest_disagg.roles.benchmark import ROLE
 from pytest_disagg.roles.conclude import conclude
 from pytest_disagg.roles.hold import hold
 from pytest_disagg.roles.measure import Measurement
 from pytest_disagg.roles.options import RunOptions
 from pytest_disagg.roles.prepare import Prepared, write_plan
+from pytest_disagg.roles.requests import server_request
 from pytest_disagg.roles.serving import bring_up
 from pytest_disagg.roles.session import RoleSession
+from pytest_disagg.roles.startup import collect_startup
 from pytest_disagg.rundir.outcome import Outcome
 
 
@@ -46,16 +47,9 @@ def run_alone(options: RunOptions) -> Outcome:
 
 def start_server(session: RoleSession, spec: ServerSpec, index: int) -> str:
     """Bring up aggregated server ``index``; returns ``host:port``."""
-    rundir, role = session.rundir, f"SERVER_{index}"
-    request = ServerRequest(
-        case=session.case,
-        spec=spec,
-        role=role,
-        index=index,
-        host=session.options.host,
-        config_dir=rundir.config(role),
-        log_dir=rundir.logs,
-        address_file=rundir.address(role),
-    )
-    launch = session.options.engine.server(request)
-    return bring_up(session, f"server {index} ({spec.name})", launch, rundir.log(role), dict(spec.env))
+    role = f"SERVER_{index}"
+    launch = session.options.engine.server(server_request(session, spec, role, index))
+    log = session.rundir.log(role)
+    address = bring_up(session, f"server {index} ({spec.name})", launch, log, dict(spec.env))
+    collect_startup(session, {role: f"http://{address}"}, index)
+    return address

@@ -8,6 +8,7 @@ from pytest_disagg.roles.measure import Measurement
 from pytest_disagg.roles.options import RunOptions
 from pytest_disagg.roles.prepare import Prepared, write_plan
 from pytest_disagg.roles.session import RoleSession
+from pytest_disagg.roles.startup import collect_startup
 from pytest_disagg.rundir.outcome import Outcome
 from pytest_disagg.rundir.watch import ENDED
 
@@ -44,8 +45,10 @@ def _measure(session: RoleSession, measurement: Measurement) -> None:
         _wait_for_roles(session)
     with session.stage("ready"):
         url = _wait_until_routable(session)
-    servers = [f"http://{session.monitor.states[role].address}" for role in case.roles[:-2]]
-    measurement.play(url, case.clients, servers=servers, spec=None, logs=[f"GEN_{i}" for i in range(case.num_gen)])
+    servers = {role: f"http://{session.monitor.states[role].address}" for role in case.roles[:-2]}
+    collect_startup(session, servers)
+    logs = [f"GEN_{i}" for i in range(case.num_gen)]
+    measurement.play(url, case.clients, servers=list(servers.values()), spec=None, logs=logs)
 
 
 def _wait_for_roles(session: RoleSession) -> None:

@@ -13,6 +13,9 @@ from pytest_disagg.roles.loglines import last_lines
 from pytest_disagg.rundir.files import tail_lines, write_text
 
 LAST_LINES = 20
+LINE_CHARS = 300
+USAGE_EXIT_CODE = 2
+"""Of a program that does not take its arguments: its last line says which."""
 
 
 class ServerProcess:
@@ -35,7 +38,8 @@ class ServerProcess:
         for path, text in self.launch.files.items():
             path.parent.mkdir(parents=True, exist_ok=True)
             write_text(path, text, mode=0o600)
-        self.launch.address_file.parent.mkdir(parents=True, exist_ok=True)
+        if self.launch.address_file is not None:
+            self.launch.address_file.parent.mkdir(parents=True, exist_ok=True)
         try:
             self.child = Child.start(
                 self.launch.argv,
@@ -48,7 +52,9 @@ class ServerProcess:
             raise RunError(str(error), kind="infrastructure", stage=stage) from error
 
     def address(self) -> tuple[str | None, str]:
-        """``host:port`` as the process reported it, and in words what was seen."""
+        """``host:port`` as the process reported it or was told it, and in words what was seen."""
+        if self.launch.address_file is None:
+            return self.launch.address, self.launch.address
         try:
             text = self.launch.address_file.read_text(encoding="utf-8").strip()
         except FileNotFoundError:
@@ -62,8 +68,9 @@ class ServerProcess:
     def died(self, ended: Exit, stage: str) -> RunError:
         """The error of a server that ended before it was asked to: how, and its last log lines."""
         how = f"was killed by {ended.signal}" if ended.signal else f"ended with exit code {ended.exit_code}"
+        said = tail_lines(self.log, 1) if ended.exit_code == USAGE_EXIT_CODE else []
         return RunError(
-            f"its {self.name} {how}",
+            ": ".join([f"its {self.name} {how}", *(line.strip()[:LINE_CHARS] for line in said)]),
             kind="functional",
             stage=stage,
             exit_code=ended.exit_code,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from pytest_disagg.engines.protocol import CoordinatorRequest
 from pytest_disagg.roles.options import RunOptions
+from pytest_disagg.roles.requests import coordinator_request
 from pytest_disagg.roles.serving import bring_up, serve_until_outcome
 from pytest_disagg.roles.session import RoleSession
 
@@ -23,15 +23,8 @@ def run_coordinator(options: RunOptions) -> None:
             ctx = [f"CTX_{i}" for i in range(case.num_ctx)]
             addresses = wait_for_addresses(session, [*gen, *ctx])
         rundir = session.rundir
-        request = CoordinatorRequest(
-            case=case,
-            role=ROLE,
-            host=options.host,
-            ctx=[addresses[role] for role in ctx],
-            gen=[addresses[role] for role in gen],
-            config_dir=rundir.config(ROLE),
-            log_dir=rundir.logs,
-            address_file=rundir.address(ROLE),
+        request = coordinator_request(
+            session, ROLE, ctx=[addresses[role] for role in ctx], gen=[addresses[role] for role in gen]
         )
         rundir.link_legacy_log(ROLE)
         launch = options.engine.coordinator(request)

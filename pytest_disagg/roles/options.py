@@ -43,6 +43,7 @@ class RunOptions:
     ``history`` is the folder of earlier records, None where nothing is judged against them or added to them.
     ``policy`` names what judges, None for what each record says of its build; ``reference_branch`` is what changes are
     compared with.
+    ``models_root`` holds models and datasets, ``llm_src`` is a TensorRT-LLM checkout; None where there is none.
     ``started`` is how this process was started, for the manifest.
     ``external_limit_s`` is what is left of the Slurm job in seconds, None where nothing else ends the run.
     """
@@ -66,6 +67,8 @@ class RunOptions:
     require_upload: bool = False
     external_limit_s: float | None = None
     environ: Mapping[str, str] = field(default_factory=dict)
+    models_root: Path | None = None
+    llm_src: Path | None = None
     started: Mapping[str, Any] = field(default_factory=dict)
     quarantines: Quarantines = field(default_factory=Quarantines)
 

@@ -6,9 +6,11 @@ from pathlib import Path
 
 from pytest_disagg.engines.protocol import Launch
 from pytest_disagg.errors import RunError
+from pytest_disagg.redact import redact
 from pytest_disagg.roles.causes import because
 from pytest_disagg.roles.children import ServerProcess
 from pytest_disagg.roles.session import POLL_S, RoleSession
+from pytest_disagg.rundir.files import write_text
 from pytest_disagg.rundir.outcome import Outcome
 
 HEALTH_TIMEOUT_S = 1.0
@@ -19,6 +21,7 @@ def bring_up(session: RoleSession, name: str, launch: Launch, log: Path, env: di
     server = ServerProcess(name, launch, log, grace_s=session.limits.grace_s, env=env)
     with session.stage("launch"):
         session.start(server)
+        _show_secret_files(session, launch)
         session.log(f"{name}: pid {server.child.pid if server.child else 0}, log {log}")
         address = session.wait(
             server.address,
@@ -30,6 +33,15 @@ def bring_up(session: RoleSession, name: str, launch: Launch, log: Path, env: di
         wait_healthy(session, name, address)
     session.log(f"{name}: healthy at {address}")
     return address
+
+
+def _show_secret_files(session: RoleSession, launch: Launch) -> None:
+    """Leave a redacted copy of each file that goes when the run stops, for whoever asks later what was started."""
+    for path, text in launch.files.items():
+        if session.rundir.secrets in path.parents:
+            copy = session.rundir.config(path.parent.name) / path.name
+            copy.parent.mkdir(exist_ok=True)
+            write_text(copy, redact(text))
 
 
 def wait_healthy(session: RoleSession, name: str, address: str) -> None:

@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from pytest_disagg.config.case import Case
 from pytest_disagg.errors import Kind, RunError
+from pytest_disagg.process.ports import Ports
 from pytest_disagg.process.termination import Termination
 from pytest_disagg.redact import redact, register_environ
 from pytest_disagg.roles.causes import because, error_of, unforeseen
@@ -53,6 +54,7 @@ class RoleSession:
         self._interrupted = False
         self._dumped = False
         self.servers: list[ServerProcess] = []
+        self.ports = Ports(options.host)
         self.progress = ""
         self._writer = RoleWriter(
             self.rundir,
@@ -148,12 +150,14 @@ class RoleSession:
     def start(self, server: ServerProcess) -> None:
         """Start a process of this role; it is watched by every wait and stopped on the way out."""
         self.servers.append(server)
+        self.ports.release()
         server.start(self.stage_name)
 
     def stop_servers(self) -> None:
         """End every process of this role and publish how each ended."""
         ended = [(server.name, server.stop()) for server in self.servers]
         self.servers.clear()
+        self.ports.close()
         for name, how in ended:
             if how is not None:
                 self._say(server_exit={"name": name, "exit_code": how.exit_code, "signal": how.signal})

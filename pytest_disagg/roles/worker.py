@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pytest_disagg.config.case import ServerKind
-from pytest_disagg.engines.protocol import ServerRequest
 from pytest_disagg.errors import UsageError
 from pytest_disagg.roles.options import RunOptions
+from pytest_disagg.roles.requests import server_request
 from pytest_disagg.roles.serving import bring_up, serve_until_outcome
 from pytest_disagg.roles.session import RoleSession
 
@@ -24,17 +24,7 @@ def run_worker(options: RunOptions, role: str) -> None:
         raise UsageError(f"{role}: case {options.case.id.text} has {spec.count if spec else 0} {kind.upper()} servers")
     with RoleSession(options, role) as session:
         rundir = session.rundir
-        request = ServerRequest(
-            case=options.case,
-            spec=spec,
-            role=role,
-            index=index,
-            host=options.host,
-            config_dir=rundir.config(role),
-            log_dir=rundir.logs,
-            address_file=rundir.address(role),
-        )
         rundir.link_legacy_log(role)
-        launch = options.engine.server(request)
+        launch = options.engine.server(server_request(session, spec, role, index))
         address = bring_up(session, f"{kind.upper()} server {index}", launch, rundir.log(role), dict(spec.env))
         serve_until_outcome(session, address)

@@ -18,9 +18,9 @@ def write_text(path: Path, text: str, *, mode: int = 0o644) -> None:
     temporary.replace(path)
 
 
-def create_text(path: Path, text: str) -> bool:
+def create_text(path: Path, text: str, *, mode: int = 0o644) -> bool:
     """Create ``path`` with ``text``, whole; False when it is there already. Exclusive on NFS too (a hard link)."""
-    temporary = _write_temporary(path, text, 0o644)
+    temporary = _write_temporary(path, text, mode)
     try:
         os.link(temporary, path)
     except FileExistsError:

@@ -185,7 +185,9 @@ class Task:
         blame: list[str] = []
 
         def say_so(ended: Ended) -> None:
-            found = watch.first_to_blame() if ended.asked_by is not None else ""
+            # Slurm signals every process of the step, so the command may be gone before this one was told.
+            told = ended.asked_by is not None or ended.code == exitcodes.SIGTERM_CODE
+            found = watch.first_to_blame() if told else ""
             blame.append(found)
             self.files.write_ended(dataclasses.replace(ended, reason=found or ended.reason))
 

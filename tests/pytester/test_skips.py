@@ -76,10 +76,10 @@ def failure(project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, role: str
 
 
 def test_an_engine_that_is_not_installed(project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_config(project, "one", TRTLLM_DISAGG.replace("metadata:", "cases: [disagg-e2e]\nmetadata:"))
-    assert reason(project).startswith("engine 'trtllm' is not installed (known: ")
+    write_config(project, "one", TRTLLM_DISAGG.replace("metadata:", "engine: nobodys\ncases: [disagg-e2e]\nmetadata:"))
+    assert reason(project).startswith("engine 'nobodys' is not installed (known: ")
     message, found = failure(project, monkeypatch, "GEN_0")
-    assert message.startswith("infrastructure: GEN_0 failed in stage plan: cannot run here: engine 'trtllm' is not")
+    assert message.startswith("infrastructure: GEN_0 failed in stage plan: cannot run here: engine 'nobodys' is not")
     assert (found["disagg_kind"], found["disagg_verdict"]) == ("infrastructure", "failed")
     assert found["disagg_role"] == "GEN_0"
 

@@ -9,9 +9,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pytest_disagg.engines import http
+from pytest_disagg.engines.base import BaseEngine
 from pytest_disagg.engines.protocol import CoordinatorRequest, Launch, ProbePolicy, Seen, ServerRequest
 from pytest_disagg.engines.sim import metrics
-from pytest_disagg.engines.sim.ask import get
 from pytest_disagg.engines.sim.settings import CoordinatorSettings, Fault, ServerSettings, Timing, dump
 from pytest_disagg.errors import ConfigError, Problem
 
@@ -22,7 +23,7 @@ DEFAULT_MAX_BATCH_SIZE = 512
 DEFAULT_PREFILL_CHUNK_TOKENS = 8192
 
 
-class SimEngine:
+class SimEngine(BaseEngine):
     """Simulated servers. Also rehearses other engines' cases: of their blocks it reads the few keys it has a use for.
 
     These are ``max_batch_size``, ``max_num_tokens``, ``stream_interval``, ``print_iter_log`` and, as the batch of a
@@ -30,10 +31,6 @@ class SimEngine:
     """
 
     name = "sim"
-
-    def unavailable(self, case: Case) -> str | None:
-        """None: it runs wherever this package does."""
-        return None
 
     def server(self, request: ServerRequest) -> Launch:
         """The command of one CTX, GEN or aggregated server. Raises ConfigError on a key of the block it cannot use."""
@@ -71,18 +68,10 @@ class SimEngine:
         )
         return self._launch(request.role, ("coordinator",), settings, request, truth_log=case.sim.truth_log)
 
-    def healthy(self, url: str, timeout_s: float) -> Seen:
-        """Whether ``GET /health`` is 200."""
-        try:
-            answer = get(f"{url}/health", timeout_s)
-        except OSError as error:
-            return Seen(False, f"GET {url}/health: {error}")
-        return Seen(answer.status == 200, f"GET {url}/health: {answer.status} {answer.text[:200]}".rstrip())
-
     def routable(self, url: str, *, ctx: int, gen: int, timeout_s: float) -> Seen:
         """Whether ``GET /cluster_info`` counts at least ``ctx`` CTX and ``gen`` GEN servers as healthy."""
         try:
-            answer = get(f"{url}/cluster_info", timeout_s)
+            answer = http.get(f"{url}/cluster_info", timeout_s)
             if answer.status != 200:
                 return Seen(False, f"GET {url}/cluster_info: {answer.status} {answer.text[:200]}".rstrip())
             info = json.loads(answer.text)
@@ -96,7 +85,7 @@ class SimEngine:
     def progress(self, url: str, timeout_s: float) -> int | None:
         """Iterations, tokens and forwarded chunks so far, added up, from ``/metrics``."""
         try:
-            answer = get(f"{url}/metrics", timeout_s)
+            answer = http.get(f"{url}/metrics", timeout_s)
         except OSError:
             return None
         return metrics.progress(answer.text) if answer.status == 200 else None

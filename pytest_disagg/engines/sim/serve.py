@@ -20,9 +20,18 @@ FLUSH_S = 0.2
 
 
 def serve(
-    service: Service, *, host: str, port: int, address_file: Path, truth: TruthLog | None, fast_loop: bool
+    service: Service,
+    *,
+    host: str,
+    port: int,
+    address_file: Path | None,
+    truth: TruthLog | None,
+    fast_loop: bool,
+    reuse_port: bool = False,
 ) -> int:
     """Serve until SIGTERM or SIGINT; returns 0.
+
+    ``reuse_port`` is for a port that whoever gave it holds (SO_REUSEPORT); then nobody needs an ``address_file``.
 
     ``fast_loop`` asks for uvloop where it is installed. uvloop writes at the end of a loop iteration, plain asyncio at
     once: what writes whole batches on a schedule wants the latter.
@@ -30,7 +39,7 @@ def serve(
     loop = _new_loop(fast_loop)
     asyncio.set_event_loop(loop)
     try:
-        loop.run_until_complete(_serve(service, host, port, address_file, truth))
+        loop.run_until_complete(_serve(service, host, port, address_file, truth, reuse_port))
     finally:
         if truth is not None:
             truth.close()
@@ -49,7 +58,9 @@ def _new_loop(fast: bool) -> asyncio.AbstractEventLoop:
     return asyncio.new_event_loop()
 
 
-async def _serve(service: Service, host: str, port: int, address_file: Path, truth: TruthLog | None) -> None:
+async def _serve(
+    service: Service, host: str, port: int, address_file: Path | None, truth: TruthLog | None, reuse_port: bool
+) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -63,10 +74,11 @@ async def _serve(service: Service, host: str, port: int, address_file: Path, tru
     await runner.setup()
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        listener = socket.create_server((host, port), family=family, backlog=BACKLOG)
+        listener = socket.create_server((host, port), family=family, backlog=BACKLOG, reuse_port=reuse_port)
         await web.SockSite(runner, listener, backlog=BACKLOG).start()
         address = _address(host, listener.getsockname()[1])
-        publish(address_file, address)
+        if address_file is not None:
+            publish(address_file, address)
         log(f"{service.role} listens on {address}: {service.describe()}")
         tasks = {asyncio.ensure_future(service.run(address)), asyncio.ensure_future(stop.wait())}
         if truth is not None:

@@ -5,17 +5,22 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from pytest_disagg.config.build import variables
 from pytest_disagg.config.case import Case
 from pytest_disagg.config.cluster_env import EnvironmentChange
+from pytest_disagg.engines.trtllm.environment import (
+    GEN_ONLY,
+    QUEUE,
+    mode_environment,
+    queue_size,
+    waits_for_a_queue,
+    without_context,
+)
+from pytest_disagg.engines.trtllm.environment import WORKER_BASE as _WORKER_BASE
 
-GEN_ONLY = "TRTLLM_DISAGG_BENCHMARK_GEN_ONLY"
-WORKER_BASE = "FLASHINFER_JIT_DIR=/tmp/flashinfer_jit_cache_${SLURM_LOCALID} HF_HOME=/tmp/hf_home"
-"""Before every CTX and GEN server's own; the reference is filled in by each task."""
-_NO_OVERLAP = {"TRTLLM_DISABLE_KV_CACHE_TRANSFER_OVERLAP": "1"}
-_QUEUE = "TLLM_BENCHMARK_REQ_QUEUES_SIZE"
+WORKER_BASE = " ".join(f"{name}={value}" for name, value in _WORKER_BASE.items())
+"""As text, since the reference in it must stay one."""
 
 
 @dataclass(frozen=True)
@@ -44,18 +49,17 @@ def environments(case: Case, profile: Mapping[str, str] | None = None) -> Enviro
     server = dict(case.coordinator_env)
     job: dict[str, str] = {}
     notes: list[str] = []
-    no_context = case.num_ctx == 0
-    if case.id.mode == "gen_only" and (case.id.legacy or not no_context):
+    if waits_for_a_queue(case):
         size, whole = queue_size(case), case.clients[0].concurrency
         if size != whole:
             notes.append(
-                f"{_QUEUE}={size}: of {whole} concurrent requests, what each of {case.num_gen} GEN servers "
+                f"{QUEUE}={size}: of {whole} concurrent requests, what each of {case.num_gen} GEN servers "
                 "is sure to hold at once"
             )
-        gen = {**_NO_OVERLAP, _QUEUE: str(size), **gen}
-    if no_context:
+    gen = {**mode_environment(case, "gen"), **gen}
+    server = {**mode_environment(case, None), **server}
+    if without_context(case):
         job = {GEN_ONLY: "1"}
-        gen, server = {**job, **gen}, {**job, **server}
     ranges = profile or {}
     return Environments(
         ctx={**_profiled(ranges.get("ctx")), **ctx},
@@ -65,22 +69,6 @@ def environments(case: Case, profile: Mapping[str, str] | None = None) -> Enviro
         job=job,
         notes=tuple(notes),
     )
-
-
-def queue_size(case: Case) -> int:
-    """How many requests a GEN server of a ``gen_only`` case waits for before it begins.
-
-    The coordinator spreads ``concurrency`` requests over N servers, so the one with the fewest holds
-    ``concurrency // N`` of them; no server holds more than its capacity (``max_batch_size``, times the tensor-parallel
-    size where attention is data-parallel). The smaller of the two, and at least 1: a server must not wait for requests
-    that went elsewhere. With one server that is what TensorRT-LLM's launcher computes; for several it has the total.
-    """
-    concurrency = case.clients[0].concurrency
-    config: Mapping[str, Any] = gen.engine_config if (gen := case.server("gen")) else {}
-    capacity = int(config.get("max_batch_size") or concurrency)
-    if config.get("enable_attention_dp"):
-        capacity *= int(config.get("tensor_parallel_size") or 1)
-    return max(1, min(concurrency // max(case.num_gen, 1), capacity))
 
 
 def text_of(values: Mapping[str, str], *, before: str = "", exported: bool = False) -> str:

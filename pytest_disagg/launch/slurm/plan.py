@@ -9,15 +9,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from pytest_disagg.config.case import Case
+from pytest_disagg.config.case import Case, ServerSpec
 from pytest_disagg.config.cluster import Cluster
 from pytest_disagg.config.cluster_env import EnvironmentChange, Rules, environment_of
+from pytest_disagg.engines import registry as engines
+from pytest_disagg.engines.protocol import Engine
 from pytest_disagg.errors import ConfigError, Problem, UsageError
 from pytest_disagg.launch.command import PytestCommand
 from pytest_disagg.launch.nsys import DEFAULT_RANGE
 from pytest_disagg.launch.slurm import checks
 from pytest_disagg.launch.slurm.containers import container_of
-from pytest_disagg.launch.slurm.roletext import environment_text, profiler_text, pytest_text
+from pytest_disagg.launch.slurm.roletext import environment_text, profiler_text, pytest_text, references_text
 from pytest_disagg.launch.slurm.spec import BESIDE, JobSpec, Precheck, Step
 from pytest_disagg.rundir.layout import safe_name
 from pytest_disagg.topology.deadlines import Deadlines, deadlines
@@ -221,20 +223,41 @@ def _directives(
 
 def _steps(case: Case, cluster: Cluster, rules: Rules | None, placement: Placement) -> Iterable[Step]:
     mpi = (f"--mpi={cluster.mpi}",) if cluster.mpi else ()
+    engine = engines.get(case.engine)
     if placement.alone:
         largest = max(placement.servers, key=lambda server: server.world_size)
-        prefix = environment_text(environment_of(cluster, largest.role, rules))
-        yield Step(ALONE, _task_nodes(largest), prefix, mpi)
+        around = engine.around_pytest(case, largest.spec)
+        if around and len(placement.servers) > 1:
+            expected = f"one server: {around[0]} starts the ranks of one. Select it by its name"
+            raise ConfigError([Problem(case.path, None, case.id.text, f"{len(placement.servers)} servers", expected)])
+        change = environment_of(cluster, largest.role, rules)
+        yield Step(ALONE, _task_nodes(largest), *_before(case, engine, largest.spec, change), mpi)
         return
     users = [node for server in placement.servers for node in server.nodes]
     for server in placement.servers:
         shared = any(users.count(node) > 1 for node in server.nodes)
         gpus = {"CUDA_VISIBLE_DEVICES": ",".join(map(str, server.shares[0].gpus))} if shared else {}
-        prefix = environment_text(environment_of(cluster, server.role, rules), gpus)
-        yield Step(server.role, _task_nodes(server), prefix, (*mpi, *(("--overlap",) if shared else ())))
+        change = environment_of(cluster, server.role, rules)
+        before = _before(case, engine, server.spec, replace(change, set={**change.set, **gpus}))
+        yield Step(server.role, _task_nodes(server), *before, (*mpi, *(("--overlap",) if shared else ())))
     for role in BESIDE:
         prefix = environment_text(environment_of(cluster, role, rules))
-        yield Step(role, (COORDINATOR_NODE,), prefix, ("--overlap",))
+        yield Step(role, (COORDINATOR_NODE,), prefix, options=("--overlap",))
+
+
+def _before(case: Case, engine: Engine, spec: ServerSpec, change: EnvironmentChange) -> tuple[str, str]:
+    """Prefix and launcher of a server's step.
+
+    Under a launcher the ranks beside rank 0 are the engine's own processes: what a server needs in its environment
+    each of them needs, so it stands before the launcher. Else the role gives it to the server that it starts.
+    """
+    launcher = shlex.join(engine.around_pytest(case, spec))
+    if not launcher:
+        return environment_text(change), ""
+    own = environment_text(EnvironmentChange(set=dict(spec.env)))
+    return " ".join(
+        filter(None, (environment_text(change), references_text(engine.environment(case, spec)), own))
+    ), launcher
 
 
 def _profiled(steps: Iterable[Step], case: Case, ranges: Mapping[str, str]) -> Iterable[Step]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,6 +29,12 @@ def environment_text(change: EnvironmentChange, more: Mapping[str, str] | None =
     return " ".join(
         [*unset, *(f"{name}={shlex.quote(value)}" for name, value in {**change.set, **(more or {})}.items())]
     )
+
+
+def references_text(values: Mapping[str, str]) -> str:
+    """``C="x_${NAME}"``: an engine's own variables, in which each task fills in the references."""
+    quoted = {name: re.sub(r'(["\\\\`]|\$(?!\{))', r"\\\1", value) for name, value in values.items()}
+    return " ".join(f'{name}="{value}"' for name, value in quoted.items())
 
 
 def profiler_text(iterations: str) -> str:

@@ -14,19 +14,25 @@ class Step:
     """One ``srun``: a role on a fixed slice of the allocation.
 
     ``task_nodes`` is the node of each task in rank order, as positions in the allocation's list of nodes. ``prefix`` is
-    what stands before the job's pytest command in ``pytestCommand``, ``profiler`` what stands between them. ``options``
-    are further srun options.
+    what stands before the job's pytest command in ``pytestCommand``; ``profiler`` and ``launcher`` stand between them.
+    With a ``launcher`` every rank runs the command, else rank 0 alone. ``options`` are further srun options.
     """
 
     role: str
     task_nodes: tuple[int, ...]
     prefix: str = ""
+    launcher: str = ""
     options: tuple[str, ...] = ()
     profiler: str = ""
 
     @property
     def before_pytest(self) -> str:
-        return " ".join(filter(None, (self.prefix, self.profiler)))
+        return " ".join(filter(None, (self.prefix, self.profiler, self.launcher)))
+
+    @property
+    def ranks(self) -> str:
+        """Which of them run the command, as ``slurm_run`` is told (DISAGG_RANKS)."""
+        return "all" if self.launcher else "leader"
 
     @property
     def nodes(self) -> tuple[int, ...]:

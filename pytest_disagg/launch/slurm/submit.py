@@ -142,8 +142,9 @@ def write(prepared: Prepared) -> None:
     shutil.copyfile(NODE_CHECK, folder.programs / NODE_CHECK.name)
     prepared.submission.write(folder)
     launched.write(folder, prepared.launch)
+    # The environment that a case file gives to its servers stands in it, as it is.
+    folder.script.touch(mode=0o700)
     folder.script.write_text(prepared.text, encoding="utf-8")
-    folder.script.chmod(0o755)
 
 
 def submit(prepared: Prepared, environ: Mapping[str, str], *, pause: Callable[[float], None] = time.sleep) -> str:

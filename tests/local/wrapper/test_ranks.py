@@ -157,6 +157,17 @@ def test_where_every_rank_runs_the_command_a_bad_one_ends_rank_0(
     assert json.loads(exit_file(tmp_path).read_text())["reason"] == "rank 1 of this step ended: exit code 7"
 
 
+def test_a_command_that_slurm_ends_before_its_wrapper_still_names_the_bad_rank(
+    programs: Programs, job: dict[str, str], tmp_path: Path
+) -> None:
+    """Slurm sends TERM to every process of a step that lost a rank, to the command perhaps first."""
+    wait = f"until [ -e {exit_file(tmp_path, 1)} ]; do sleep 0.02; done"
+    command = f"sh -c 'test $SLURM_PROCID = 0 || kill -9 $$; {wait}; kill -TERM $$'"
+    tasks = [programs.start("slurm_run", task=f"{rank}/2", pytestCommand=command, **job) for rank in range(2)]
+    assert [ended(task)[0] for task in tasks] == [143, 137]
+    assert json.loads(exit_file(tmp_path).read_text())["reason"] == "rank 1 of this step ended: killed by SIGKILL"
+
+
 def test_the_ranks_of_a_step_share_one_coverage_copy(programs: Programs, job: dict[str, str], tmp_path: Path) -> None:
     template = tmp_path / ".coveragerc"
     template.write_text("data_file = @JOB_WORKSPACE@/c")

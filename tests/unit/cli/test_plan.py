@@ -9,6 +9,7 @@ import pytest
 
 from pytest_disagg.cli.main import main
 from pytest_disagg.engines import registry
+from pytest_disagg.engines.base import BaseEngine
 from pytest_disagg.engines.protocol import CoordinatorRequest, Launch, ServerRequest
 
 CONFIGS = Path(__file__).resolve().parents[3] / "../shared/spec/trtllm-configs"
@@ -249,7 +250,7 @@ def test_the_text_shows_nodes_ranks_roles_and_limits(capsys: pytest.CaptureFixtu
     assert "  info    placeholders not filled: slurm.partition <partition>" in lines
 
 
-class StandIn:
+class StandIn(BaseEngine):
     """Builds commands from what it is asked for; everything else of an engine is not needed here."""
 
     def server(self, request: ServerRequest) -> Launch:
@@ -263,7 +264,7 @@ class StandIn:
 
 @pytest.fixture
 def stand_in() -> Iterator[None]:
-    registry.register("stand-in", StandIn)  # type: ignore[arg-type]
+    registry.register("stand-in", StandIn)
     yield
     registry.unregister("stand-in")
 
@@ -285,5 +286,5 @@ def test_commands_come_from_the_engine_and_hide_secrets(plan: Any, capsys: pytes
 
 
 def test_commands_of_an_engine_that_is_not_installed(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["plan", "two-ctx", "--commands"]) == 0
-    assert "unknown engine 'trtllm', expected" in capsys.readouterr().out
+    assert main(["plan", "two-ctx", "--commands", "--engine", "nobodys"]) == 0
+    assert "unknown engine 'nobodys', expected" in capsys.readouterr().out

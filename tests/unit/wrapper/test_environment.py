@@ -89,6 +89,12 @@ def test_who_must_not_find_an_mpi(role: str, nodes: str, clears: bool) -> None:
     assert clears_mpi(Step.of({"DISAGG_SERVING_TYPE": role, "SLURM_JOB_NUM_NODES": nodes})) is clears
 
 
+@pytest.mark.parametrize(("ranks", "clears"), [("all", False), ("leader", True)])
+def test_an_aggregated_server_of_several_nodes_is_an_mpi_job(ranks: str, clears: bool) -> None:
+    environ = {"DISAGG_SERVING_TYPE": "BENCHMARK", "SLURM_JOB_NUM_NODES": "2", "SLURM_NTASKS": "8"}
+    assert clears_mpi(Step.of({**environ, "DISAGG_RANKS": ranks})) is clears
+
+
 @pytest.mark.parametrize(
     ("environ", "run_id"),
     [

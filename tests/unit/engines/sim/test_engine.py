@@ -69,9 +69,8 @@ def launch(of: Case, kind: ServerKind, index: int = 0) -> Launch:
     found = of.server(kind)
     assert found is not None
     role = {"gen": f"GEN_{index}", "ctx": f"CTX_{index}", "server": "BENCHMARK"}[kind]
-    request = ServerRequest(
-        of, found, role, index, "127.0.0.1", Path("/run/config"), Path("/run/logs"), Path("/run/address")
-    )
+    config, logs, secrets, address = map(Path, ("/run/config", "/run/logs", "/run/secrets", "/run/address"))
+    request = ServerRequest(of, found, role, index, "127.0.0.1", config, logs, secrets, address)
     return ENGINE.server(request)
 
 
@@ -107,7 +106,7 @@ def test_the_truth_log_lies_beside_the_logs_when_asked_for() -> None:
 def test_the_coordinator_knows_every_server_in_order(tmp_path: Path) -> None:
     of = case(gen=spec("gen", 2), ctx=spec("ctx"), sim={"faults": [{"role": "DISAGG_SERVER", "kind": "hang"}]})
     request = CoordinatorRequest(
-        of, "DISAGG_SERVER", "h", ["h:1"], ["h:2", "h:3"], tmp_path, tmp_path, tmp_path / "address"
+        of, "DISAGG_SERVER", "h", ["h:1"], ["h:2", "h:3"], tmp_path, tmp_path, tmp_path, tmp_path / "address"
     )
     started = ENGINE.coordinator(request)
     ((path, text),) = started.files.items()

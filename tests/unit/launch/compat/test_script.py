@@ -8,8 +8,9 @@ import pytest
 
 from pytest_disagg.config.cluster import UCX_RULES, Cluster
 from pytest_disagg.config.cluster_env import load_rules
+from pytest_disagg.engines.trtllm.environment import queue_size
 from pytest_disagg.errors import ConfigError, UsageError
-from pytest_disagg.launch.compat.environments import environments, queue_size
+from pytest_disagg.launch.compat.environments import environments
 from pytest_disagg.launch.compat.script import Profiling, launch_script, own_draft
 from tests.unit.launch.compat.conftest import PREFIX, MakeCase, inputs
 

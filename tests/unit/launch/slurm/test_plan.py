@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-import pytest
+import shlex
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
 
+import pytest
+import yaml
+
+from pytest_disagg.config.cluster import Cluster
+from pytest_disagg.config.resolve import load_case
 from pytest_disagg.errors import ConfigError
 from pytest_disagg.launch.nsys import DEFAULT_RANGE, OUTPUT_OF_ROLE, RANGE_VARIABLE
-from pytest_disagg.launch.slurm.plan import merged_options
+from pytest_disagg.launch.slurm.plan import merged_options, plan_job
+from pytest_disagg.launch.slurm.roletext import references_text
 from pytest_disagg.launch.slurm.script import render
 from pytest_disagg.launch.slurm.spec import JobSpec, Step
 from pytest_disagg.wrapper.command import interpret
-from tests.unit.launch.slurm.conftest import MakeJob
+from tests.unit.launch.slurm.conftest import DOCUMENT, MakeJob, job_input
 
 
 def step(job: JobSpec, role: str) -> Step:
@@ -242,6 +251,84 @@ def test_a_case_that_asks_for_nsys(make_job: MakeJob) -> None:
     job = make_job(profiling={"nsys_on": True})
     assert profiled(job) == dict.fromkeys(("GEN_0", "CTX_0", "CTX_1"), DEFAULT_RANGE)
     assert profiled(make_job(profiling={"nsys_on": False})) == {}
+
+
+TRTLLM_ALONE = {
+    "engine": "trtllm",
+    "cases": ["aggr"],
+    "benchmark": None,
+    "worker_config": None,
+    "hardware": {"gpus_per_node": 4},
+}
+
+
+def aggregated(*tps: int) -> dict[str, Any]:
+    client = [{"concurrency": 1}]
+    blocks = [{"name": f"tp{tp}", "tensor_parallel_size": tp, "client_configs": client} for tp in tps]
+    return {**TRTLLM_ALONE, "server_configs": blocks}
+
+
+def test_under_a_launcher_every_rank_runs_the_command(make_job: MakeJob) -> None:
+    job = make_job(engine="trtllm", cases=["disagg-gen_only"], environment={"worker_env_var": "HF_HOME=/models/hf A=x"})
+    assert {each.role: (each.ranks, each.launcher) for each in job.steps} == {
+        **dict.fromkeys(("GEN_0", "CTX_0", "CTX_1"), ("all", "trtllm-llmapi-launch")),
+        **dict.fromkeys(("DISAGG_SERVER", "BENCHMARK"), ("leader", "")),
+    }
+    text = f"{step(job, 'GEN_0').before_pytest} python -m pytest"
+    command = interpret(text, {"SLURM_LOCALID": "3"}, "pytestCommand")
+    assert command.argv == ("trtllm-llmapi-launch", "python", "-m", "pytest")
+    assert {name: command.env[name] for name in command.assigned} == {
+        "FLASHINFER_JIT_DIR": "/tmp/flashinfer_jit_cache_3",
+        "HF_HOME": "/models/hf",
+        "A": "x",
+        "TRTLLM_DISABLE_KV_CACHE_TRANSFER_OVERLAP": "1",
+        "TLLM_BENCHMARK_REQ_QUEUES_SIZE": "4",
+    }
+    assert "TLLM_BENCHMARK_REQ_QUEUES_SIZE" not in step(job, "CTX_0").prefix
+    script = render(job)
+    assert f"role GEN_0 {shlex.quote(step(job, 'GEN_0').before_pytest)} all " in script
+    assert "role BENCHMARK '' leader " in script
+
+
+def test_nsys_stands_before_the_launcher(make_job: MakeJob) -> None:
+    job = make_job(engine="trtllm", given={"profiling": {"gen": "1-2"}})
+    words = step(job, "GEN_0").before_pytest.split()
+    assert words[-1] == "trtllm-llmapi-launch"
+    assert "nsys" in words
+
+
+def test_the_other_engines_step_stays_with_rank_0(make_job: MakeJob) -> None:
+    assert {each.ranks for each in make_job().steps} == {"leader"}
+
+
+@pytest.mark.parametrize(("tp", "ranks"), [(4, "leader"), (8, "all")])
+def test_an_aggregated_server_has_the_launcher_on_several_nodes_alone(make_job: MakeJob, tp: int, ranks: str) -> None:
+    (only,) = make_job(**aggregated(tp)).steps
+    assert (only.role, only.tasks, only.ranks) == ("BENCHMARK", tp, ranks)
+
+
+@pytest.mark.parametrize(("tps", "refused"), [((2, 4), False), ((4, 8), True)])
+def test_a_launcher_starts_one_server_alone(tmp_path: Path, tps: tuple[int, ...], refused: bool) -> None:
+    document = {**DOCUMENT, **aggregated(*tps)}
+    content = {key: value for key, value in document.items() if value is not None}
+    (tmp_path / "job.yaml").write_text(yaml.safe_dump(content))
+    case = load_case("aggr-job", dirs=[tmp_path], environ={})
+    assert len(case.servers) == 2
+    expected = r"aggr-job: found 2 servers, expected one server: trtllm-llmapi-launch starts the ranks of one"
+    with pytest.raises(ConfigError, match=expected) if refused else nullcontext():
+        (only,) = plan_job(case, Cluster(), None, job_input()).steps
+        assert only.ranks == "leader"
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["a b", 'say "x"', "back\\slash", "`id`", "$(id)", "$HOME", "a;b&&c|d", "it's", "*?[x]", "~", "", "#x", "a\nb"],
+)
+def test_only_braced_references_are_filled_in(value: str) -> None:
+    text = f"{references_text({'A': value, 'B': 'x_${RANK}_' + value})} python"
+    command = interpret(text, {"RANK": "7", "HOME": "/home/me"}, "pytestCommand")
+    assert (command.env["A"], command.env["B"]) == (value, f"x_7_{value}")
+    assert command.argv == ("python",)
 
 
 @pytest.mark.parametrize(("request_form", "held"), [("gres", 4), ("gpus-per-node", 4), ("none", 8)])

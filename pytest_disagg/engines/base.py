@@ -1,0 +1,61 @@
+"""What most engines answer: defaults of everything in :class:`pytest_disagg.engines.protocol.Engine` but commands."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from pytest_disagg.engines import http
+from pytest_disagg.engines.protocol import ProbePolicy, Seen
+
+if TYPE_CHECKING:
+    from pytest_disagg.config.case import Case, Mode, ServerSpec
+
+
+class BaseEngine:
+    """An engine whose processes share nothing, whose rank 0 starts a whole server, and that answers ``GET /health``.
+
+    A subclass names itself and gives the commands (``server``, ``coordinator``).
+    """
+
+    name: str
+
+    def unavailable(self, case: Case) -> str | None:
+        """None: it runs wherever this package does."""
+        return None
+
+    def secrets(self, case: Case) -> tuple[str, ...]:
+        """None."""
+        return ()
+
+    def around_pytest(self, case: Case, spec: ServerSpec) -> tuple[str, ...]:
+        """Nothing: rank 0 alone plays the role."""
+        return ()
+
+    def environment(self, case: Case, spec: ServerSpec) -> Mapping[str, str]:
+        """Nothing."""
+        return {}
+
+    def healthy(self, url: str, timeout_s: float) -> Seen:
+        """Whether ``GET /health`` is 200."""
+        return http.healthy(url, timeout_s)
+
+    def routable(self, url: str, *, ctx: int, gen: int, timeout_s: float) -> Seen:
+        """Whether the coordinator is healthy: it counts no instances."""
+        return http.healthy(url, timeout_s)
+
+    def progress(self, url: str, timeout_s: float) -> int | None:
+        """None: there is no counter."""
+        return None
+
+    def startup(self, url: str, timeout_s: float) -> Mapping[str, Any] | None:
+        """None: it says nothing of its start."""
+        return None
+
+    def probe_policy(self, mode: Mode) -> ProbePolicy:
+        """Everything may be sent, any number of times."""
+        return ProbePolicy(probe=True, warmup=True, repeat=True)
+
+    def iteration_logs(self) -> bool:
+        """False."""
+        return False

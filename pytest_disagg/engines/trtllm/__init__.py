@@ -1,0 +1,1 @@
+"""TensorRT-LLM: ``trtllm-serve`` servers behind ``trtllm-serve disaggregated``."""
