@@ -57,11 +57,12 @@ def name_the_run(environ: MutableMapping[str, str], step: Step) -> None:
 def clears_mpi(step: Step) -> bool:
     """Whether this task's command must not find an MPI: one-node jobs, coordinator and benchmark.
 
-    A PMI environment makes Open MPI and PyTorch call MPI_Init, which fails where srun set up no MPI. A step of several
-    tasks that all run the command is an aggregated server, whatever its role is called: it is an MPI job.
+    A PMI environment makes Open MPI and PyTorch call MPI_Init, which fails where srun set up no MPI. A BENCHMARK of
+    several tasks that are told to run the command, all of them, is an aggregated server: that is an MPI job.
     """
-    alone = step.leader_only or step.tasks == 1
-    return step.nodes == 1 or (alone and step.role in ("BENCHMARK", "DISAGG_SERVER"))
+    if step.role == "BENCHMARK" and step.all_ranks and step.tasks > 1:
+        return step.nodes == 1
+    return step.nodes == 1 or step.role in ("BENCHMARK", "DISAGG_SERVER")
 
 
 def clear_mpi(environ: MutableMapping[str, str]) -> list[str]:

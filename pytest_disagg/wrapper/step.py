@@ -15,7 +15,10 @@ OWNERS = ("", "BENCHMARK")
 
 @dataclass(frozen=True)
 class Step:
-    """One task. ``role`` is empty for an aggregated case; ``key`` names this attempt of this step alone."""
+    """One task. ``role`` is empty for an aggregated case; ``key`` names this attempt of this step alone.
+
+    ``leader_only``: other ranks than 0 wait for it; ``all_ranks``: somebody said that all of them run the command.
+    """
 
     role: str
     rank: int
@@ -30,6 +33,7 @@ class Step:
     run_dir: Path | None
     workspace: Path | None
     leader_only: bool
+    all_ranks: bool
 
     @classmethod
     def of(cls, environ: Mapping[str, str]) -> Step:
@@ -55,6 +59,7 @@ class Step:
             run_dir=_folder(environ, "DISAGG_RUN_DIR"),
             workspace=_folder(environ, "jobWorkspace"),
             leader_only=ranks == "leader",
+            all_ranks=environ.get("DISAGG_RANKS") == "all",
         )
 
     @property
