@@ -69,11 +69,14 @@ def _plans(target: str, options: argparse.Namespace) -> list[dict[str, Any]]:
 def plans_of(case: Case, site: Site | None = None) -> list[dict[str, Any]]:
     """The layouts of one case with its limits, notes and, where ``site`` is given, the commands there."""
     from pytest_disagg.cli.plan_commands import commands
+    from pytest_disagg.engines import registry as engines
     from pytest_disagg.errors import UsageError
     from pytest_disagg.topology.deadlines import deadlines
     from pytest_disagg.topology.layout import layouts
     from pytest_disagg.topology.placement import place
 
+    if case.engine in engines.names():
+        engines.get(case.engine).check(case)
     placement = place(case)
     limits = deadlines(case)
     plans = layouts(case, placement)

@@ -68,7 +68,9 @@ def _stage_rows(plan: dict[str, Any]) -> Iterable[Sequence[str]]:
 def _command(command: dict[str, Any]) -> Iterable[str]:
     environment = [f"{name}={shlex.quote(value)}" for name, value in command["env"].items()]
     launcher = shlex.join(command["around_pytest"])
-    yield f"{INDENT}{command['role']}" + (f", started by pytest on rank 0 of {command['ranks']}" if launcher else "")
+    of = f" of {command['ranks']}"
+    started = f", started by pytest on rank 0{of}" if launcher else ""
+    yield f"{INDENT}{command['role']}" + (f", node {command['node_rank']}{of}" if "node_rank" in command else started)
     if launcher:
         yield f"{INDENT * 2}each rank: {launcher} pytest"
     yield INDENT * 2 + " ".join([*environment, shlex.join(command["argv"])])

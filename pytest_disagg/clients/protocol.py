@@ -18,7 +18,12 @@ class LoadPoint:
     """One load: ``num_prompts`` requests, at most ``concurrency`` at a time.
 
     Lengths are tokens. ``request_rate`` is requests/s with Poisson arrivals, None for closed loop.
-    ``request_timeout_s`` bounds one request from its write to its last byte, ``timeout_s`` the whole load.
+    ``request_timeout_s`` bounds one request from its write to its last byte, ``timeout_s`` the whole load. With
+    ``text_prompts`` random prompts are words, about one token each: the server takes no token ids.
+
+    The rest is for load generators that are programs of their own: ``tokenizer`` is the model's folder or the name by
+    which it is fetched, ``files`` a folder that need not exist, for what they write (each load makes one of its own
+    below it; None: nothing is kept), ``env`` lies over the environment, ``backend`` is the file's word for the API.
     """
 
     concurrency: int
@@ -31,11 +36,17 @@ class LoadPoint:
     streaming: bool = True
     ignore_eos: bool = True
     use_chat_template: bool = False
+    text_prompts: bool = False
     dataset_file: Path | None = None
     seed: int = 0
     request_timeout_s: float = 600.0
     timeout_s: float = 3600.0
     slo_ms: Mapping[str, float] = field(default_factory=dict)
+    backend: str = "openai"
+    trust_remote_code: bool = False
+    tokenizer: str = ""
+    files: Path | None = None
+    env: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -51,7 +62,10 @@ class ClientHealth:
 
 @dataclass(frozen=True)
 class LoadProgress:
-    """A snapshot for a live line and for the watchdog: cumulative counts since the load began."""
+    """A snapshot for a live line and for the watchdog: cumulative counts since the load began.
+
+    ``starting``: the load has not begun, the client is still starting (a program that imports, makes prompts).
+    """
 
     completed: int
     failed: int
@@ -59,6 +73,7 @@ class LoadProgress:
     output_chunks: int
     elapsed_s: float
     total: int
+    starting: bool = False
 
 
 @dataclass(frozen=True)
@@ -91,6 +106,10 @@ class LoadClient(Protocol):
 
     def unavailable(self) -> str | None:
         """Why this client cannot run here, with the command that installs it; None when it can."""
+        ...
+
+    def version(self) -> str:
+        """Of the tool, for the manifest; ``unknown`` where it cannot be told. Never raises."""
         ...
 
     def probe(

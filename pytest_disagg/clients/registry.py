@@ -9,7 +9,13 @@ from pytest_disagg.config.registry import Registry
 if TYPE_CHECKING:
     from pytest_disagg.clients.protocol import LoadClient
 
-BUILTIN = {"native": "pytest_disagg.clients.native.client:NativeClient"}
+BUILTIN = {
+    "native": "pytest_disagg.clients.native.client:NativeClient",
+    "benchmark_serving": "pytest_disagg.clients.benchmark_serving:BenchmarkServing",
+    "vllm_bench": "pytest_disagg.clients.vllm_bench:VllmBench",
+    "sglang_bench": "pytest_disagg.clients.sglang_bench:SglangBench",
+    "aiperf": "pytest_disagg.clients.aiperf:Aiperf",
+}
 
 _REGISTRY: Registry[LoadClient] = Registry("pytest_disagg.clients", "client", BUILTIN)
 

@@ -45,7 +45,7 @@ def to_json(result: LoadResult, summary: Mapping[str, float], *, date: datetime 
         "date": (date or datetime.now()).strftime("%Y%m%d-%H%M%S"),
         "backend": "openai-chat" if point.use_chat_template else "openai",
         "model_id": point.model,
-        "tokenizer_id": point.model,
+        "tokenizer_id": point.tokenizer or point.model,
         "num_prompts": point.num_prompts,
         "request_rate": "inf" if point.request_rate is None else point.request_rate,
         "burstiness": 1.0,

@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pytest_disagg.config.accuracy import expectations
+from pytest_disagg.config.accuracy_tasks import AccuracyTask
 from pytest_disagg.config.case import CaseId, LoadSpec, Mode, ServerKind, ServerSpec
 from pytest_disagg.config.env import join_env, parse_env
 from pytest_disagg.config.names import load_name, server_name
@@ -31,10 +33,12 @@ NO_CONTEXT: Mode = "gen_only_no_context"
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What a load depends on besides its file: where relative dataset files lie, and what multiplies iterations."""
+    """What a load depends on besides its file: where relative dataset files lie, what multiplies iterations, and the
+    accuracy tasks of a file that has none of its own."""
 
     models_root: Path | None = None
     iteration_factor: int = 1
+    accuracy: tuple[AccuracyTask, ...] = ()
 
 
 def drops_ctx(case_id: CaseId, benchmark: Benchmark) -> bool:
@@ -102,7 +106,7 @@ def disagg_loads(file: DisaggFile, case_id: CaseId, around: Surroundings) -> tup
     iterations = 1 if gen_only else benchmark.multi_round * around.iteration_factor
     osl = 1 if ctx_only else benchmark.output_length
     env_text = join_env(environment.benchmark_env_var, environment.client_env_var)
-    accuracy = _accuracy(file.accuracy)
+    accuracy = disagg_accuracy(file, case_id, around)
     client = benchmark.benchmark_client or "native"
     return tuple(
         LoadSpec(
@@ -118,7 +122,7 @@ def disagg_loads(file: DisaggFile, case_id: CaseId, around: Surroundings) -> tup
             dataset_file=None if ctx_only else dataset(benchmark.dataset_file, client, around.models_root),
             benchmark_client=client,
             use_nv_sa_benchmark=benchmark.use_nv_sa_benchmark,
-            only_run_accuracy=benchmark.only_run_accuracy and accuracy is not None,
+            only_run_accuracy=benchmark.only_run_accuracy and bool(accuracy) and not gen_only,
             warmup=not gen_only and not _warms_up_itself(client, benchmark.use_nv_sa_benchmark),
             env=variables(env_text),
             env_text=env_text,
@@ -144,7 +148,7 @@ def aggregated_servers(
 ) -> tuple[ServerSpec, ...]:
     """The selected servers in file order; all of them where the id selects none."""
     specs = []
-    for server, block in zip(file.server_configs, data["server_configs"], strict=True):
+    for index, (server, block) in enumerate(zip(file.server_configs, data["server_configs"], strict=True)):
         name = server_name(block, file.metadata.model_name or "")
         if case_id.servers and name not in case_id.servers:
             continue
@@ -158,10 +162,50 @@ def aggregated_servers(
                 engine_config=unshared(block),
                 env=variables(server.server_env_var),
                 env_text=server.server_env_var,
-                clients=tuple(_client(client, around) for client in server.client_configs),
+                clients=tuple(
+                    _client(client, around, aggregated_accuracy(file, index, position))
+                    for position, client in enumerate(server.client_configs)
+                ),
             )
         )
     return tuple(specs)
+
+
+def disagg_accuracy(file: DisaggFile, case_id: CaseId, around: Surroundings) -> tuple[AccuracyTask, ...]:
+    """The tasks after the loads; none where GEN servers make up the context: what they answer means nothing."""
+    if case_id.mode != "ctx_only" and drops_ctx(case_id, file.benchmark):
+        return ()
+    limits, _ = expectations((file.metadata.model_extra or {}).get("accuracy"))
+    own = file.accuracy.planned("accuracy", limits) if file.accuracy else ()
+    return own or (around.accuracy if case_id.runtime == "disagg" else ())
+
+
+def aggregated_accuracy(file: AggrFile, server: int, client: int) -> tuple[AccuracyTask, ...]:
+    """A client's own tasks, else those of the whole file."""
+    own, key = file.server_configs[server].client_configs[client].accuracy_config, "accuracy"
+    if own is not None:
+        key = f"server_configs.{server}.client_configs.{client}.accuracy_config"
+    block = own or file.accuracy
+    limits, _ = expectations((file.metadata.model_extra or {}).get("accuracy"))
+    return block.planned(key, limits) if block else ()
+
+
+def accuracy_notes(file: DisaggFile | AggrFile, case_id: CaseId, around: Surroundings) -> list[str]:
+    """What a person has to know of a case's accuracy tasks besides the tasks."""
+    if isinstance(file, AggrFile):
+        blocks = [file.accuracy, *(each.accuracy_config for one in file.server_configs for each in one.client_configs)]
+        wanted = any(block and block.enable_accuracy_test for block in blocks)
+    else:
+        wanted = bool(around.accuracy) or bool(file.accuracy and file.accuracy.enable_accuracy_test)
+    if not wanted:
+        return []
+    _, notes = expectations((file.metadata.model_extra or {}).get("accuracy"))
+    if isinstance(file, DisaggFile) and case_id.runtime == "disagg":
+        if drops_ctx(case_id, file.benchmark):
+            return ["accuracy is not run: without CTX servers the GEN servers make up the context"]
+        if file.benchmark.only_run_accuracy and case_id.mode == "gen_only":
+            notes.append("only_run_accuracy: the load is run all the same, GEN servers wait for it in gen_only")
+    return notes
 
 
 def dataset(name: str | None, client: str, models_root: Path | None) -> Path | None:
@@ -195,9 +239,8 @@ def aggregated_problems(file: AggrFile) -> list[Problem]:
     ]
 
 
-def _client(client: ClientBlock, around: Surroundings) -> LoadSpec:
+def _client(client: ClientBlock, around: Surroundings, accuracy: tuple[AccuracyTask, ...]) -> LoadSpec:
     iterations = client.iterations * around.iteration_factor
-    accuracy = _accuracy(client.accuracy_config)
     tool = client.benchmark_client or "native"
     warmup = True if client.warmup is None else client.warmup
     return LoadSpec(
@@ -215,7 +258,7 @@ def _client(client: ClientBlock, around: Surroundings) -> LoadSpec:
         dataset_file=dataset(client.dataset_file, tool, around.models_root),
         benchmark_client=tool,
         use_nv_sa_benchmark=client.use_nv_sa_benchmark,
-        only_run_accuracy=client.only_run_accuracy and accuracy is not None,
+        only_run_accuracy=client.only_run_accuracy and bool(accuracy),
         warmup=warmup and not _warms_up_itself(tool, client.use_nv_sa_benchmark),
         env=variables(client.client_env_var),
         env_text=client.client_env_var,
@@ -237,10 +280,6 @@ def _worker(file: DisaggFile, data: Mapping[str, Any], case_id: CaseId, kind: Se
         env=variables(env_text),
         env_text=env_text,
     )
-
-
-def _accuracy(block: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
-    return unshared(block) if block and block.get("enable_accuracy_test") else None
 
 
 def _warms_up_itself(client: str, use_nv_sa_benchmark: bool) -> bool:

@@ -14,7 +14,19 @@ from typing import TYPE_CHECKING, Any, Literal
 from pytest_disagg.config.settings import Settings
 
 if TYPE_CHECKING:
-    from pytest_disagg.config.blocks import Gate, Precheck, Slo, Timeouts, VerdictBlock
+    from pytest_disagg.config.accuracy_tasks import AccuracyTask
+    from pytest_disagg.config.blocks import (
+        Clocks,
+        Discovery,
+        Gate,
+        MachineRules,
+        ModelSource,
+        Precheck,
+        Slo,
+        Telemetry,
+        Timeouts,
+        VerdictBlock,
+    )
     from pytest_disagg.config.sim import SimSettings
 
 Mode = Literal["e2e", "gen_only", "gen_only_no_context", "ctx_only", "aggregated"]
@@ -55,6 +67,7 @@ class LoadSpec:
     ``isl``/``osl`` are tokens; with ``random_range_ratio`` r lengths are uniform in [len*(1-r), len*(1+r)].
     ``request_rate`` is requests per second (Poisson arrivals), None for as fast as the concurrency allows.
     ``dataset_file`` is None for random prompts; a file that the case names and that is missing is an error at prepare.
+    ``accuracy`` are the lm_eval tasks that follow; with ``only_run_accuracy`` there is no load before them.
     """
 
     name: str
@@ -75,7 +88,7 @@ class LoadSpec:
     warmup: bool = True
     env: Mapping[str, str] = field(default_factory=dict)
     env_text: str = ""
-    accuracy: Mapping[str, Any] | None = None
+    accuracy: tuple[AccuracyTask, ...] = ()
 
     @property
     def num_prompts(self) -> int:
@@ -133,6 +146,7 @@ class Case:
     ``servers`` holds GEN then CTX for a disaggregated run (CTX absent where the mode drops it) and, for a run that one
     process plays alone, each aggregated server in file order. ``clients`` is the load of a disaggregated run, one per
     concurrency; an aggregated server carries its own. ``document`` is the file's content after overrides.
+    ``telemetry`` is None where nothing is sampled.
     """
 
     id: CaseId
@@ -160,6 +174,11 @@ class Case:
     total_s: float = 10800.0
     job_time_s: float | None = None
     precheck: Precheck | None = None
+    discovery: Discovery | None = None
+    telemetry: Telemetry | None = None
+    model_source: ModelSource | None = None
+    machine: MachineRules | None = None
+    clocks: Clocks | None = None
     nsys: bool = False
     verdict: VerdictBlock | None = None
     source: Source = Source()

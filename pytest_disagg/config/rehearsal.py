@@ -79,6 +79,6 @@ def _cut_load(load: LoadSpec, limits: RehearseLimits) -> tuple[LoadSpec, list[st
         benchmark_client=CLIENT,
         use_nv_sa_benchmark=False,
         only_run_accuracy=False,
-        accuracy=None,
+        accuracy=(),
     )
     return smaller, [f"rehearsal: {name} {before} -> {after}" for name, before, after in changes]

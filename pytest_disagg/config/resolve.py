@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from pytest_disagg.config import build, ids, placeholders, rehearsal, yaml
+from pytest_disagg.config.accuracy import from_environment
+from pytest_disagg.config.blocks import MachineRules
 from pytest_disagg.config.case import Case, CaseId, LoadSpec, Mode, Prefix, ServerSpec, Source
 from pytest_disagg.config.digest import digest
 from pytest_disagg.config.listing import BROKEN, ids_of
@@ -158,7 +160,7 @@ class _Source:
         file = self.file
         case_id = self._with_mode(case_id)
         self._check(case_id)
-        around = build.Surroundings(self._models_root(), self._iteration_factor())
+        around = build.Surroundings(self._models_root(), self._iteration_factor(), from_environment(self.environ))
         servers: tuple[ServerSpec, ...]
         loads: tuple[LoadSpec, ...] = ()
         if isinstance(file, AggrFile):
@@ -179,8 +181,9 @@ class _Source:
         if rehearsed:
             servers, loads, notes = self._rehearse(servers, loads)
             notes += ["rehearsal: no precheck"] if file.precheck else []
-        elif any(load.accuracy for load in (*loads, *(client for spec in servers for client in spec.clients))):
-            notes.append("accuracy tests are not run by this version; nothing here says whether the answers are right")
+            notes += ["rehearsal: clocks are not locked"] if file.clocks else []
+        else:
+            notes += build.accuracy_notes(file, case_id, around)
         job_time_s: float | None = file.slurm.job_time
         return Case(
             id=case_id,
@@ -208,6 +211,11 @@ class _Source:
             total_s=_total_s(file.slurm.timeout, job_time_s),
             job_time_s=job_time_s,
             precheck=None if rehearsed else file.precheck,
+            discovery=file.discovery,
+            telemetry=file.telemetry if file.telemetry.enabled else None,
+            model_source=None if rehearsed else file.model,
+            machine=None if rehearsed else _machine_rules(file.machine, engine),
+            clocks=None if rehearsed else file.clocks,
             nsys=file.profiling.nsys_on and not rehearsed,
             verdict=file.verdict,
             source=Source(
@@ -290,3 +298,8 @@ def _total_s(timeout_s: float | None, job_time_s: float | None) -> float:
     if job_time_s is None:
         return DEFAULT_TOTAL_S
     return min(DEFAULT_TOTAL_S, max(job_time_s - _JOB_MARGIN_S, job_time_s / 2))
+
+
+def _machine_rules(given: MachineRules | None, engine: str) -> MachineRules | None:
+    """A simulated server needs no machine of any kind: its host is looked at only where the file says so."""
+    return given or (None if engine == rehearsal.ENGINE else MachineRules())

@@ -12,7 +12,20 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from pytest_disagg.config.blocks import EngineName, Gate, Precheck, Slo, Timeouts, VerdictBlock
+from pytest_disagg.config.accuracy import AccuracyBlock
+from pytest_disagg.config.blocks import (
+    Clocks,
+    Discovery,
+    EngineName,
+    Gate,
+    MachineRules,
+    ModelSource,
+    Precheck,
+    Slo,
+    Telemetry,
+    Timeouts,
+    VerdictBlock,
+)
 from pytest_disagg.config.fields import (
     Concurrencies,
     Count,
@@ -204,7 +217,7 @@ class ClientBlock(Harness):
     use_nv_sa_benchmark: Flag = False
     benchmark_client: Text | None = None
     only_run_accuracy: Flag = False
-    accuracy_config: Map | None = None
+    accuracy_config: AccuracyBlock | None = None
     client_env_var: EnvText = ""
     warmup: Flag | None = None
 
@@ -231,6 +244,14 @@ class CaseFile(Harness):
     sim: Annotated[SimSettings, Section] = SimSettings()
     slo: Slo | None = None
     precheck: Precheck | None = None
+    telemetry: Annotated[Telemetry, Section] = Telemetry()
+    discovery: Annotated[Discovery, Section] = Discovery()
+    coordinator_config: Map | None = Field(
+        default=None, description="options of the coordinator, handed to the engine as they are"
+    )
+    model: ModelSource | None = None
+    machine: MachineRules | None = None
+    clocks: Clocks | None = None
     verdict: VerdictBlock | None = None
     profiling: Annotated[Profiling, Section] = Profiling()
     also_known = ("sequence", "cluster")
@@ -259,7 +280,7 @@ class DisaggFile(CaseFile):
     benchmark: Annotated[Benchmark, Section] = Benchmark()
     hardware: Annotated[DisaggHardware, Section]
     worker_config: Annotated[WorkerConfig, Section]
-    accuracy: Map | None = None
+    accuracy: AccuracyBlock | None = None
     internal_request_auth_key: Word | None = None
     router_config: Map | None = None
     ctx_router_config: Map | None = None
@@ -276,4 +297,4 @@ class AggrFile(CaseFile):
     )
     hardware: Annotated[Hardware, Section]
     server_configs: Annotated[list[AggrServer], Field(min_length=1)]
-    accuracy: Map | None = None
+    accuracy: AccuracyBlock | None = None

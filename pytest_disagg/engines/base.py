@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from pytest_disagg.engines import http
-from pytest_disagg.engines.protocol import ProbePolicy, Seen
+from pytest_disagg.engines.protocol import Launch, ProbePolicy, Seen, ServiceRequest
+from pytest_disagg.errors import UsageError
 
 if TYPE_CHECKING:
     from pytest_disagg.config.case import Case, Mode, ServerSpec
@@ -24,6 +25,13 @@ class BaseEngine:
         """None: it runs wherever this package does."""
         return None
 
+    def check(self, case: Case) -> None:
+        """Nothing to find."""
+
+    def simulated(self, case: Case) -> bool:
+        """False."""
+        return False
+
     def secrets(self, case: Case) -> tuple[str, ...]:
         """None."""
         return ()
@@ -36,6 +44,26 @@ class BaseEngine:
         """Nothing."""
         return {}
 
+    def on_every_node(self, case: Case, spec: ServerSpec) -> bool:
+        """False: rank 0 starts the whole server."""
+        return False
+
+    def fronts_aggregated(self, case: Case) -> bool:
+        """False: it takes requests itself."""
+        return False
+
+    def services(self, case: Case) -> tuple[str, ...]:
+        """None."""
+        return ()
+
+    def service(self, request: ServiceRequest) -> Launch:
+        """There is none. Raises UsageError."""
+        raise UsageError(f"engine {self.name} has no service {request.name!r}")
+
+    def service_healthy(self, name: str, address: str, timeout_s: float) -> Seen:
+        """Whether ``GET /health`` is 200."""
+        return http.healthy(f"http://{address}", timeout_s)
+
     def healthy(self, url: str, timeout_s: float) -> Seen:
         """Whether ``GET /health`` is 200."""
         return http.healthy(url, timeout_s)
@@ -43,6 +71,18 @@ class BaseEngine:
     def routable(self, url: str, *, ctx: int, gen: int, timeout_s: float) -> Seen:
         """Whether the coordinator is healthy: it counts no instances."""
         return http.healthy(url, timeout_s)
+
+    def proof(self, case: Case, url: str, timeout_s: float) -> Seen:
+        """Ok: tokens are proof enough."""
+        return Seen(True, "nothing beside tokens is asked for")
+
+    def text_prompts(self, case: Case) -> bool:
+        """False."""
+        return False
+
+    def metrics_url(self, url: str, facts: Mapping[str, str]) -> str | None:
+        """``/metrics``."""
+        return f"{url}/metrics"
 
     def progress(self, url: str, timeout_s: float) -> int | None:
         """None: there is no counter."""

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import http.client
 import json
+import time
+from collections.abc import Mapping
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from pytest_disagg.engines.protocol import Seen
+
+PART_BYTES = 65536
 
 
 class Answer(NamedTuple):
@@ -25,14 +29,37 @@ def get(url: str, timeout_s: float) -> Answer:
     Raises:
         OSError: no answer, or one that is not HTTP.
     """
+    return _ask(url, timeout_s, "GET", None)
+
+
+def post(url: str, document: Mapping[str, object], timeout_s: float) -> Answer:
+    """Send ``document`` as JSON, as :func:`get` asks; a streamed answer comes back whole.
+
+    Raises:
+        OSError: as :func:`get`; or the stream has not ended ``timeout_s`` after the request.
+    """
+    return _ask(url, timeout_s, "POST", json.dumps(document).encode())
+
+
+def _ask(url: str, timeout_s: float, method: str, body: bytes | None) -> Answer:
     parts = urlsplit(url)
     kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+    headers = {} if body is None else {"Content-Type": "application/json"}
+    ends_at = time.monotonic() + timeout_s
     try:
         connection = kind(parts.hostname or "", parts.port, timeout=timeout_s)
         try:
-            connection.request("GET", (parts.path or "/") + (f"?{parts.query}" if parts.query else ""))
+            target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+            connection.request(method, target, body, headers)
             answer = connection.getresponse()
-            return Answer(answer.status, answer.read().decode("utf-8", "replace"))
+            if body is None:
+                return Answer(answer.status, answer.read().decode("utf-8", "replace"))
+            received = bytearray()
+            while part := answer.read1(PART_BYTES):
+                received += part
+                if time.monotonic() > ends_at:
+                    raise TimeoutError(f"the answer did not end within {timeout_s:g} s")
+            return Answer(answer.status, received.decode("utf-8", "replace"))
         finally:
             connection.close()
     except (http.client.HTTPException, ValueError) as error:

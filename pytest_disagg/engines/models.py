@@ -33,6 +33,14 @@ def model_path(case: Case, model: str, site: Site) -> str:
     return model
 
 
+def model_folder(case: Case, model: str, site: Site) -> Path | None:
+    """Where a model that is missing belongs, so that :func:`model_path` finds it there; None without a models root."""
+    given = model_path(case, model, site)
+    if Path(given).is_absolute():
+        return Path(given)
+    return None if site.models_root is None else site.models_root / next(_folders(case, model, site))
+
+
 def _folders(case: Case, model: str, site: Site) -> Iterator[str]:
     if site.llm_src is not None:
         known = _known_folders(site.llm_src / FOLDERS_IN)

@@ -21,7 +21,9 @@ class Launch:
     """A process to start. ``files`` (absolute path -> text) are written, whole, before it starts.
 
     ``env`` lies over the role's own environment. Where the process listens is either what it reports in
-    ``address_file`` (``host:port``, written to a temporary name and renamed), or the ``address`` that it was told.
+    ``address_file`` (``host:port``, written to a temporary name and renamed), or the ``address`` that it was told. A
+    process that others find by themselves still has an address of its own: the one that answers for its health.
+    ``facts`` are published with the address, for the coordinator's request (the bootstrap port of a prefill server).
     """
 
     argv: tuple[str, ...]
@@ -29,9 +31,10 @@ class Launch:
     address: str = ""
     env: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[Path, str] = field(default_factory=dict)
+    facts: Mapping[str, str] = field(default_factory=dict)
 
 
-def no_port(*, shared: bool = False) -> int:
+def no_port(*, shared: bool = False, highest: int | None = None, count: int = 1) -> int:
     """Stands for a port that only a run can choose."""
     return 0
 
@@ -42,13 +45,35 @@ class Site:
 
     ``models_root`` holds models and datasets, ``llm_src`` is a TensorRT-LLM checkout. ``secrets`` are those that
     :meth:`Engine.secrets` named. ``port()`` is a free TCP port of this host, kept free until the process starts;
-    ``port(shared=True)`` stays bound (SO_REUSEPORT, never listening) for as long as the process lives.
+    ``port(shared=True)`` stays bound (SO_REUSEPORT, never listening) for as long as the process lives,
+    ``port(highest=n)`` is for a program that takes no higher one, of ``port(count=n)`` those that follow are free, too.
+    ``services`` maps the names of :meth:`Engine.services` to the ``host:port`` where each was started. ``shared_dir``
+    is a folder of this run, empty at its start, that its processes on all nodes see.
     """
 
     models_root: Path | None = None
     llm_src: Path | None = None
     secrets: Mapping[str, str] = field(default_factory=dict)
     port: Callable[..., int] = no_port
+    services: Mapping[str, str] = field(default_factory=dict)
+    shared_dir: Path = Path("shared")
+
+
+@dataclass(frozen=True)
+class ServiceRequest:
+    """A service that the servers need before they start: ``name`` is one of :meth:`Engine.services`.
+
+    It is started once a run, beside the coordinator. ``host`` is the interface to bind, ``data_dir`` an empty folder
+    for its state, of this run and on this node.
+    """
+
+    case: Case
+    name: str
+    host: str
+    data_dir: Path
+    config_dir: Path
+    address_file: Path
+    site: Site = field(default_factory=Site)
 
 
 @dataclass(frozen=True)
@@ -56,7 +81,10 @@ class ServerRequest:
     """One server to be started: the role that asks, its place in the run directory, the interface to bind.
 
     ``config_dir`` is this role's own folder for what it writes, ``secrets_dir`` its own folder for files that hold
-    a secret, gone when the run stops; ``log_dir`` is where extra logs (a truth log) may lie.
+    a secret, gone when the run stops; ``log_dir`` is where extra logs (a truth log) may lie. Where every node of a
+    server starts a process (:meth:`Engine.on_every_node`), ``node_rank`` of ``nodes`` is the one that asks, and
+    ``rendezvous`` the ``host:port`` where rank 0 lets the others find it, a port that rank 0 has free, and ``lead`` the
+    facts of rank 0's launch, for the other ranks.
     """
 
     case: Case
@@ -69,11 +97,18 @@ class ServerRequest:
     secrets_dir: Path
     address_file: Path
     site: Site = field(default_factory=Site)
+    node_rank: int = 0
+    nodes: int = 1
+    rendezvous: str = ""
+    lead: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class CoordinatorRequest:
-    """The coordinator, started when every server has an address. ``ctx``/``gen`` are ``host:port`` in index order."""
+    """The coordinator, started when every server has an address. ``ctx``/``gen`` are ``host:port`` in index order.
+
+    ``ctx_facts``/``gen_facts`` are what each of them published with its address (:attr:`Launch.facts`).
+    """
 
     case: Case
     role: str
@@ -85,6 +120,8 @@ class CoordinatorRequest:
     secrets_dir: Path
     address_file: Path
     site: Site = field(default_factory=Site)
+    ctx_facts: Sequence[Mapping[str, str]] = ()
+    gen_facts: Sequence[Mapping[str, str]] = ()
 
 
 @dataclass(frozen=True)
@@ -113,6 +150,18 @@ class Engine(Protocol):
         """Why this engine cannot run here (``trtllm-serve is not on PATH``); None when it can. Starts nothing."""
         ...
 
+    def check(self, case: Case) -> None:
+        """Find what would else be found when servers start, or never. Starts nothing.
+
+        Raises:
+            ConfigError: every key and mode of the file that it cannot serve.
+        """
+        ...
+
+    def simulated(self, case: Case) -> bool:
+        """Whether what is served is only simulated, so that no GPU is needed and none is held."""
+        ...
+
     def secrets(self, case: Case) -> tuple[str, ...]:
         """Names of the random secrets that the processes of a run share; each is 64 hexadecimal digits."""
         ...
@@ -128,8 +177,28 @@ class Engine(Protocol):
         """What every rank below that launcher needs, under the file's own; values may name ``${SLURM_LOCALID}``."""
         ...
 
+    def on_every_node(self, case: Case, spec: ServerSpec) -> bool:
+        """Whether each node of a server starts a process of its own; else rank 0 starts the whole server."""
+        ...
+
+    def fronts_aggregated(self, case: Case) -> bool:
+        """Whether an aggregated server takes requests only through a coordinator, started in front of it."""
+        ...
+
+    def services(self, case: Case) -> tuple[str, ...]:
+        """Names of what has to run before any server starts (``etcd``), in that order; empty where nothing has to."""
+        ...
+
+    def service(self, request: ServiceRequest) -> Launch:
+        """The command of one of them."""
+        ...
+
+    def service_healthy(self, name: str, address: str, timeout_s: float) -> Seen:
+        """Whether the service at ``address`` (``host:port``) answers. Never raises."""
+        ...
+
     def server(self, request: ServerRequest) -> Launch:
-        """The command of one CTX, GEN or aggregated server."""
+        """The command of one CTX, GEN or aggregated server, or of one node of it."""
         ...
 
     def coordinator(self, request: CoordinatorRequest) -> Launch:
@@ -142,6 +211,24 @@ class Engine(Protocol):
 
     def routable(self, url: str, *, ctx: int, gen: int, timeout_s: float) -> Seen:
         """Whether the coordinator at ``url`` reports that many instances. Never raises."""
+        ...
+
+    def proof(self, case: Case, url: str, timeout_s: float) -> Seen:
+        """A request of the engine's own to the coordinator that shows a route through CTX and GEN. Never raises.
+
+        Asked in stage ``probe``, where :meth:`probe_policy` allows one, until it is ok.
+        """
+        ...
+
+    def text_prompts(self, case: Case) -> bool:
+        """Whether random prompts have to be text, because the coordinator takes no token ids."""
+        ...
+
+    def metrics_url(self, url: str, facts: Mapping[str, str]) -> str | None:
+        """Where the server or coordinator at ``url`` gives metrics as Prometheus text; None where it does not.
+
+        ``facts`` are those of its launch.
+        """
         ...
 
     def progress(self, url: str, timeout_s: float) -> int | None:

@@ -10,8 +10,11 @@ if TYPE_CHECKING:
     from pytest_disagg.engines.protocol import Engine
 
 BUILTIN = {
+    "dynamo": "pytest_disagg.engines.dynamo.engine:DynamoEngine",
+    "sglang": "pytest_disagg.engines.sglang.engine:SglangEngine",
     "sim": "pytest_disagg.engines.sim.engine:SimEngine",
     "trtllm": "pytest_disagg.engines.trtllm.engine:TrtllmEngine",
+    "vllm": "pytest_disagg.engines.vllm.engine:VllmEngine",
 }
 
 _REGISTRY: Registry[Engine] = Registry("pytest_disagg.engines", "engine", BUILTIN)

@@ -108,6 +108,11 @@ class Played:
         return found | {"config_digest": digest, "git_sha": _git_sha(self.listed.path.parent), "engine": engine}
 
     def _run(self, case: Case) -> Outcome | None:
+        if self.role is not None and (rank := _follows(case)):
+            from pytest_disagg.roles.nodes import run_follower
+
+            run_follower(self._options(case, required_run_id(os.environ, self.role)), self.role, rank)
+            return None
         if self.role in ("BENCHMARK", None) and case.id.runtime == "alone":
             from pytest_disagg.roles.alone import run_alone
 
@@ -274,6 +279,14 @@ def _check_role(played: Played, case: Case) -> None:
     raise UsageError(f"{ROLE_VARIABLE}: found {role!r}, expected one of {', '.join(case.roles)}, or unset")
 
 
+def _follows(case: Case) -> int:
+    """Which node of its server this process is to start, where the engine starts one on each; else 0."""
+    from pytest_disagg.roles.nodes import node_rank
+
+    engine = engines.get(case.engine)
+    return node_rank() if any(engine.on_every_node(case, spec) for spec in case.servers) else 0
+
+
 def _selected(request: pytest.FixtureRequest) -> int:
     return sum(FIXTURE in getattr(item, "fixturenames", ()) for item in request.session.items)
 
@@ -281,41 +294,58 @@ def _selected(request: pytest.FixtureRequest) -> int:
 def _unrunnable(config: pytest.Config, case: Case, values: Resolved, role: str | None) -> str | None:
     """Why this case cannot run here, in the order in which one would mend it."""
     from pytest_disagg.topology.deadlines import deadlines
+    from pytest_disagg.topology.filled import check_filled
 
     deadlines(case)
+    check_filled(case)
     if values.engine is not None:
         engines.get(values.engine)  # an unknown --disagg-engine is a mistake, not a reason to skip
     if case.engine not in engines.names():
         known = ", ".join(engines.names())
         return f"engine {case.engine!r} is not installed (known: {known}); rehearse it with --disagg-engine sim"
     engine = engines.get(case.engine)
+    engine.check(case)
     return (
         engine.unavailable(case)
-        or _only_accuracy(case)
-        or _client_unavailable(case, values)
+        or _accuracy_unavailable(case, role)
+        or _client_unavailable(case, values, role)
         or _hardware(case, role)
         or config.hook.pytest_disagg_skip(case=case)
     )
 
 
-def _only_accuracy(case: Case) -> str | None:
-    loads = (*case.clients, *(load for spec in case.servers for load in spec.clients))
-    if any(load.only_run_accuracy for load in loads):
-        return "only_run_accuracy: accuracy tests are not run by this version"
-    return None
+def _accuracy_unavailable(case: Case, role: str | None) -> str | None:
+    """Why the accuracy tasks of the case cannot be run; only BENCHMARK (or who plays everything) runs them."""
+    if role not in (None, "BENCHMARK"):
+        return None
+    from pytest_disagg.clients.accuracy.command import unavailable
+    from pytest_disagg.config.accuracy_tasks import all_tasks
+
+    reasons = (unavailable({**os.environ, **task.env}) for task in all_tasks(case))
+    return next(filter(None, reasons), None)
 
 
-def _client_unavailable(case: Case, values: Resolved) -> str | None:
+def _client_unavailable(case: Case, values: Resolved, role: str | None) -> str | None:
+    """Why its load generator cannot run here; servers and the coordinator need none.
+
+    Raises:
+        UsageError: the one that was asked for by name cannot: that is a mistake, not a reason to skip.
+    """
     name = client_name(case, values.client)
+    if role not in ("BENCHMARK", None):
+        return None
     if name in clients.names() or values.client:
-        return clients.get(name).unavailable()
+        reason = clients.get(name).unavailable()
+        if reason and values.client:
+            raise UsageError(f"--disagg-client={name}: {reason}")
+        return f"client {name}: {reason}" if reason else None
     known = ", ".join(clients.names())
     return f"client {name!r} is not installed (known: {known}); measure it with --disagg-client=native"
 
 
 def _hardware(case: Case, role: str | None) -> str | None:
     """Nodes and GPU model, for engines that need GPUs."""
-    if case.engine == "sim":
+    if engines.get(case.engine).simulated(case):
         return None
     from pytest_disagg.records.gpu import NO_GPU, gpu_type
     from pytest_disagg.topology.placement import place

@@ -21,6 +21,8 @@ LOG_HEAD_BYTES = 16 << 20
 LOG_TAIL_BYTES = 64 << 20
 START_TIMEOUT_S = 30.0
 GUARD_MARGIN_S = 5.0
+GIVES_BACK = "DISAGG_GIVES_BACK"
+"""As ``guard.GIVES_BACK``: 1 in the environment of what a guard must not kill before it has undone something."""
 
 
 @dataclass(frozen=True)

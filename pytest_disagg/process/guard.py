@@ -28,6 +28,9 @@ from typing import Any
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 LEFTOVER_GRACE_S = 1.0
+GIVES_BACK = "DISAGG_GIVES_BACK"
+"""In the environment of a process that undoes something on its node when it ends (GPU clocks): it gets more time."""
+GIVE_BACK_S = 15.0
 MAX_LINE_BYTES = 1 << 16
 LAST_WORDS_BYTES = 1 << 20
 
@@ -126,6 +129,15 @@ def has_child() -> bool:
     return True
 
 
+def gives_back(pid: int) -> bool:
+    """Whether a process says that it must not be killed before it has undone what it did to its node."""
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as environ:
+            return f"{GIVES_BACK}=1".encode() in environ.read().split(b"\0")
+    except OSError:
+        return False
+
+
 def send(pids: list[int], number: int) -> None:
     for pid in pids:
         with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -212,7 +224,7 @@ class Guard:
                     self.end("its parent is gone")
             if self.kill_at is not None and time.monotonic() >= self.kill_at:
                 self.signal_group(signal.SIGKILL)
-                send(descendants(os.getpid()), signal.SIGKILL)
+                send([pid for pid in descendants(os.getpid()) if not gives_back(pid)], signal.SIGKILL)
                 self.kill_at = time.monotonic() + 1.0
 
     def reap(self) -> bool:
@@ -228,18 +240,21 @@ class Guard:
                 self.status = status
 
     def sweep(self) -> None:
-        """End every descendant that outlived the child: TERM, a moment, KILL, until none is left."""
+        """End every descendant that outlived the child: TERM, a moment (longer for what gives back), KILL, until none
+        is left.
+        """
         self.reap()
         if not has_child():
             return
         left = descendants(os.getpid())
         send(left, signal.SIGTERM)
-        kill_at = time.monotonic() + LEFTOVER_GRACE_S
+        began = time.monotonic()
         while left:
             self.reap()
             left = descendants(os.getpid())
-            if left and time.monotonic() >= kill_at:
-                send(left, signal.SIGKILL)
+            waited_s = time.monotonic() - began
+            if left and waited_s >= LEFTOVER_GRACE_S:
+                send([pid for pid in left if waited_s >= GIVE_BACK_S or not gives_back(pid)], signal.SIGKILL)
             if left:
                 select.select([], [], [], 0.01)
         self.reap()

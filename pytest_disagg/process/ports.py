@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import random
 import socket
 
 from pytest_disagg.errors import UsageError
+
+LOWEST = 20_000
+"""Of ports that may not be just any: below it lie most well-known ones."""
+HIGHEST = 2**16 - 1
+TRIES = 200
 
 
 class Ports:
@@ -14,22 +21,51 @@ class Ports:
         self._host = host
         self._held: list[tuple[socket.socket, bool]] = []
 
-    def __call__(self, *, shared: bool = False) -> int:
+    def __call__(self, *, shared: bool = False, highest: int | None = None, count: int = 1) -> int:
         """A port. A ``shared`` one has SO_REUSEPORT: a process that sets it too can listen while we hold the port.
 
+        ``highest`` is for programs that take no higher one; the system's own choice may be any. With ``count`` the
+        ports that follow it are free, too.
+
         Raises:
-            UsageError: ``host`` is no address of this machine.
+            UsageError: ``host`` is no address of this machine, or none of many ports was free.
         """
         try:
-            held = self._bound(shared=shared)
+            if count > 1:
+                held = self._bound_in_a_row(count, highest or HIGHEST, shared=shared)
+            else:
+                held = [self._bound(0, shared=shared) if highest is None else self._bound_below(highest, shared=shared)]
         except OSError as error:
             raise UsageError(f"cannot bind a port of {self._host}: {error.strerror or error}") from error
-        self._held.append((held, shared))
-        port: int = held.getsockname()[1]
+        self._held += [(each, shared) for each in held]
+        port: int = held[0].getsockname()[1]
         return port
 
-    def _bound(self, *, shared: bool) -> socket.socket:
-        family, kind, protocol, _, address = socket.getaddrinfo(self._host, 0, type=socket.SOCK_STREAM)[0]
+    def _bound_in_a_row(self, count: int, highest: int, *, shared: bool) -> list[socket.socket]:
+        for _ in range(TRIES):
+            held: list[socket.socket] = []
+            try:
+                held.append(self._bound_below(highest - count + 1, shared=shared))
+                first: int = held[0].getsockname()[1]
+                for port in range(first + 1, first + count):
+                    held.append(self._bound(port, shared=shared))
+            except OSError:
+                for each in held:
+                    each.close()
+            else:
+                return held
+        raise OSError(f"none of {TRIES} rows of {count} ports is free")
+
+    def _bound_below(self, highest: int, *, shared: bool) -> socket.socket:
+        self._bound(0, shared=shared).close()  # where the host is wrong, no port is right
+        # Drawn, as the system does: two roles of this machine that went up from the same port would meet at each.
+        for port in random.sample(range(LOWEST, highest + 1), TRIES - 1):
+            with contextlib.suppress(OSError):
+                return self._bound(port, shared=shared)
+        return self._bound(highest, shared=shared)
+
+    def _bound(self, port: int, *, shared: bool) -> socket.socket:
+        family, kind, protocol, _, address = socket.getaddrinfo(self._host, port, type=socket.SOCK_STREAM)[0]
         held = socket.socket(family, kind, protocol)
         try:
             if shared:

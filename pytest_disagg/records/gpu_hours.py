@@ -7,7 +7,8 @@ largest counts. Simulated servers outside of a job, a machine without GPUs and a
 none: then there are no GPU-hours, which is not the same as 0.
 
 ``useful`` is deployed GPUs x the measured window (``duration_s``), over every measurement, repeats too, of the points
-that passed the gate; 0 where the run failed as ``infrastructure`` or ``functional``. ``wasted`` is the rest.
+that passed the gate, and x the time of accuracy tasks that gave scores; 0 where the run failed as ``infrastructure`` or
+``functional``. ``wasted`` is the rest.
 """
 
 from __future__ import annotations

@@ -135,6 +135,32 @@ class HistoryPlot:
 
 
 @dataclass(frozen=True)
+class Panel:
+    """One quantity over time: line -> (epoch seconds, value)."""
+
+    title: str
+    unit: str
+    lines: Mapping[str, Sequence[tuple[float, float]]]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """When a load was measured, in epoch seconds."""
+
+    label: str
+    start_s: float
+    end_s: float
+
+
+@dataclass(frozen=True)
+class TelemetryPlot:
+    """What was sampled during a run."""
+
+    panels: tuple[Panel, ...]
+    measured: tuple[Measured, ...] = ()
+
+
+@dataclass(frozen=True)
 class CaseReport:
     """One run of one case. ``kind`` is empty where nothing is wrong. ``red`` lines say why it is red, decisive first.
 
@@ -167,6 +193,7 @@ class CaseReport:
     gpu_hours: GpuHours | None = None
     quarantine: str = ""
     slo: tuple[Answer, ...] = ()
+    telemetry: TelemetryPlot | None = None
     excused: bool = False
 
     @property

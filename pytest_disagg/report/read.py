@@ -17,8 +17,10 @@ from pytest_disagg.report.logs import excerpts, plain
 from pytest_disagg.report.model import FAILED, CaseReport, Load, RoleReport, Ruling, Span
 from pytest_disagg.report.rulings import references, rulings_of
 from pytest_disagg.report.samples import latencies
+from pytest_disagg.report.telemetry import telemetry_of
 from pytest_disagg.rundir.files import read_json
 from pytest_disagg.rundir.layout import RunDir
+from pytest_disagg.telemetry.names import PREFIX as SAMPLED
 from pytest_disagg.verdict.slo import answers
 
 JOB = "job.json"
@@ -72,6 +74,8 @@ def read_case(folder: Path) -> CaseReport:
     loads = _loads(reader, ended, found, rulings)
     servers = [path.name.removesuffix(".log") for path in sorted(rundir.logs.glob(f"{_ALONE}*.log"))]
     timeline = [span.start_s for role in roles for span in role.spans]
+    telemetry, broken = telemetry_of(rundir.results)
+    reader.problems += broken
     return CaseReport(
         case=_text(ended.get("case") or manifest.get("case") or folder.name),
         run_id=_text(ended.get("run_id") or manifest.get("run_id") or rundir.path.parent.name),
@@ -95,6 +99,7 @@ def read_case(folder: Path) -> CaseReport:
         quarantine=_line(ended.get("quarantine")),
         excused=ended.get("excused") is True,
         slo=tuple(answer for answer in answers(found, None) if answer.slo),
+        telemetry=telemetry,
     )
 
 
@@ -157,7 +162,9 @@ def _loads(
     loads = []
     for label in dict.fromkeys((*points, *measured)):
         point = points.get(label)
-        metrics = _numbers(measured.get(label)) or (_metrics(point) if point else {})
+        stored = _metrics(point) if point else {}
+        sampled = {name: value for name, value in stored.items() if name.startswith(SAMPLED)}
+        metrics = {**(_numbers(measured.get(label)) or stored), **sampled}
         first: Mapping[str, Any] = point.first if point else {}
         loads.append(
             Load(

@@ -7,6 +7,8 @@ from pytest_disagg.roles.hold import hold
 from pytest_disagg.roles.measure import Measurement
 from pytest_disagg.roles.options import RunOptions
 from pytest_disagg.roles.prepare import Prepared, write_plan
+from pytest_disagg.roles.preparing import HostWatch, await_prepared
+from pytest_disagg.roles.sampling import sampled
 from pytest_disagg.roles.session import RoleSession
 from pytest_disagg.roles.startup import collect_startup
 from pytest_disagg.rundir.outcome import Outcome
@@ -43,12 +45,16 @@ def _measure(session: RoleSession, measurement: Measurement) -> None:
         measurement.prepared = Prepared.of(session)
     with session.stage("launch"):
         _wait_for_roles(session)
+    await_prepared(session, [role for role in case.roles if role != ROLE])
+    host = HostWatch.begin(session)
     with session.stage("ready"):
         url = _wait_until_routable(session)
     servers = {role: f"http://{session.monitor.states[role].address}" for role in case.roles[:-2]}
     collect_startup(session, servers)
     logs = [f"GEN_{i}" for i in range(case.num_gen)]
-    measurement.play(url, case.clients, servers=list(servers.values()), spec=None, logs=logs)
+    measurement.notes += host.conclude()
+    with sampled(session):
+        measurement.play(url, case.clients, servers=list(servers.values()), spec=None, logs=logs)
 
 
 def _wait_for_roles(session: RoleSession) -> None:

@@ -44,12 +44,16 @@ class ServerProcess:
             self.child = Child.start(
                 self.launch.argv,
                 name=self.name,
-                env={**os.environ, **self._env, **self.launch.env},
+                env=self.environ(),
                 log=self.log,
                 grace_s=self._grace_s,
             )
         except DisaggError as error:
             raise RunError(str(error), kind="infrastructure", stage=stage) from error
+
+    def environ(self) -> dict[str, str]:
+        """The whole environment that it is started with."""
+        return {**os.environ, **self._env, **self.launch.env}
 
     def address(self) -> tuple[str | None, str]:
         """``host:port`` as the process reported it or was told it, and in words what was seen."""

@@ -15,22 +15,25 @@ from pytest_disagg.records import record as records
 from pytest_disagg.records.gpu_hours import PREFIX
 from pytest_disagg.redact import redact
 from pytest_disagg.roles import storing
+from pytest_disagg.roles.answers import Answers, answers_of
+from pytest_disagg.roles.deployment import deployment_facts
 from pytest_disagg.roles.gpu_hours import hours_of
 from pytest_disagg.roles.measure import Measurement
+from pytest_disagg.roles.nodes import node_roles
 from pytest_disagg.roles.points import Point
 from pytest_disagg.roles.prepare import Prepared
 from pytest_disagg.roles.quarantine import standing_of
 from pytest_disagg.roles.recording import gate_of, record_of
 from pytest_disagg.roles.session import RoleSession
+from pytest_disagg.roles.telemetry import joined
 from pytest_disagg.rundir.files import to_json, write_text
 from pytest_disagg.rundir.layout import safe_name
 from pytest_disagg.rundir.outcome import Outcome
 from pytest_disagg.rundir.state import Failure
 from pytest_disagg.store.manifests import rerun_command
 from pytest_disagg.verdict.decide import decide, stated
-from pytest_disagg.verdict.gate import GateResult, combine, missing_points
+from pytest_disagg.verdict.gate import Finding, GateResult, combine, missing_points
 from pytest_disagg.verdict.judge import Judged
-from pytest_disagg.verdict.types import Word
 
 REHEARSED = "rehearsal"
 FAILED = "failed"
@@ -65,27 +68,38 @@ def conclude(measurement: Measurement, failure: Failure | None) -> Outcome:
         loads = _gate(measurement, prepared)
         measured = [load.name for load in loads]
         missing = () if failure else missing_points(prepared.point_names.values(), measured)
-        gate = combine([GateResult(tuple(missing)), *(load.gate for load in loads)])
+        answers = answers_of(session, measurement.evaluations)
+        gate = combine([GateResult(tuple(missing)), *(load.gate for load in loads), answers.gate])
+        if not failure and not loads and not answers.evaluations and not gate.findings:
+            gate = GateResult((Finding("invalid", "nothing was measured"),))
     with session.stage("judge"):
         judged = decide(prepared.grounds, [record for load in loads for record in load.records])
     words = {load.name: _word(session, load, judged) for load in loads}
     failed = failure is not None or gate.kind == "functional"
     with session.stage("store"):
-        written = _store(session, prepared, loads, judged, words, _hours(measurement, prepared, loads, failed))
-        # What a failing deployment measured before it failed is in the run directory alone.
-        stored = storing.store(session, written, whole=failure is None)
-    verdict, kind, red = _decide(session, judged, gate, failure)
+        hours = _hours(measurement, prepared, loads, failed)
+        written = _store(session, prepared, loads, judged, words, hours, answers)
+        # What a failing deployment measured, or one that answers wrongly, is in the run directory alone.
+        stored = storing.store(session, written, whole=failure is None and not answers.wrong)
+    word = judged.word if loads else answers.word
+    verdict, kind, red = _decide(session, judged, word, gate, failure)
     standing = standing_of(session)
     outcome = Outcome(
         run_id=session.options.run_id,
         case=session.case.id.text,
         verdict=verdict,
         kind=kind,
-        cause=failure or _requests_failed(session, gate),
+        cause=failure or _requests_failed(session, gate, answers),
         red=tuple(red),
-        lines=(*measurement.notes, *_client_notes(loads), *_lines(session, prepared, judged), *standing.lines),
-        metrics={load.name: load.metrics() for load in loads},
-        words=words,
+        lines=(
+            *measurement.notes,
+            *_client_notes(loads),
+            *_lines(session, prepared, judged),
+            *answers.lines,
+            *standing.lines,
+        ),
+        metrics={**{load.name: load.metrics() for load in loads}, **answers.metrics},
+        words={**words, **answers.words},
         properties=prepared.properties(session),
         stage_times=session.stage_seconds(),
         records=str(session.rundir.records) if written else "",
@@ -99,15 +113,24 @@ def conclude(measurement: Measurement, failure: Failure | None) -> Outcome:
 
 def _gate(measurement: Measurement, prepared: Prepared) -> list[_Load]:
     session = measurement.session
+    sampled = joined(session, _every_role(session), measurement.points, prepared.point_names)
+    measurement.notes += sampled.notes
     loads = []
     for key, name in prepared.point_names.items():
         points = [point for point in measurement.points if point.key == key]
         if not points:
             continue
         gate = gate_of(session, name, points)
-        built = [record_of(session, prepared, point, gate) for point in points]
+        built = [record_of(session, prepared, point, gate) | sampled.fields(point) for point in points]
         loads.append(_Load(name, points, gate, built))
     return loads
+
+
+def _every_role(session: RoleSession) -> list[str]:
+    """Those that may have sampled, the other nodes of servers too."""
+    case, engine = session.case, session.options.engine
+    roles = case.roles or (session.role,)
+    return [each for role in roles for each in (role, *node_roles(case, engine, role))]
 
 
 def _word(session: RoleSession, load: _Load, judged: Judged) -> str:
@@ -123,7 +146,8 @@ def _hours(measurement: Measurement, prepared: Prepared, loads: Sequence[_Load],
     valid = [point for load in loads if load.gate.ok for point in load.points]
     if not measurement.deployed:
         return {}
-    hours = hours_of(measurement.session, prepared.gpu, os.environ, valid, failed=failed)
+    evaluated = measurement.evaluations
+    hours = hours_of(measurement.session, prepared.gpu, os.environ, valid, failed=failed, evaluated=evaluated)
     return hours.to_dict() if hours else {}
 
 
@@ -134,6 +158,7 @@ def _store(
     judged: Judged,
     words: Mapping[str, str],
     hours: Mapping[str, float],
+    answers: Answers,
 ) -> list[records.Record]:
     """Write manifest, records and the older CSV into the run directory; the records, as they were written."""
     manifest: dict[str, Any] = {
@@ -141,6 +166,7 @@ def _store(
         "stages": session.stage_seconds(),
         "timeline": [list(entry) for entry in session.timeline],
         "nodes": {role: state.node for role, state in session.monitor.states.items()},
+        **deployment_facts(session),
         "notes": [note for load in loads for point in load.points for note in point.result.notes],
     }
     write_text(session.rundir.manifest, to_json(manifest))
@@ -150,6 +176,7 @@ def _store(
         for found in load.records:
             found.update({"s_verdict": words[load.name], **stated(prepared.grounds, own, found)})
             found.update({f"d_{PREFIX}{name}": value for name, value in hours.items()})
+            found.update(answers.fields(load.points[0].key))
             session.options.hooks.record(session.case, found)
             written.append(records.typed(found))
     if not written:
@@ -164,9 +191,9 @@ def _store(
 
 
 def _decide(
-    session: RoleSession, judged: Judged, gate: GateResult, failure: Failure | None
+    session: RoleSession, judged: Judged, word: str, gate: GateResult, failure: Failure | None
 ) -> tuple[str, str | None, list[str]]:
-    """Verdict word, kind of failure, and the red lines, decisive first."""
+    """Verdict word (``word`` unless something went wrong), kind of failure, and the red lines, decisive first."""
     findings = [f"{finding.kind}: {finding.text}" for finding in gate.findings]
     if failure is not None:
         return FAILED, failure.kind, [failure.headline(), *findings]
@@ -176,7 +203,6 @@ def _decide(
         return (FAILED if kind == "functional" else "invalid"), kind, findings
     if session.case.rehearsal:
         return REHEARSED, None, []
-    word: Word = judged.word
     found = [verdict for verdict in judged.verdicts if verdict.red]
     red = [f"regression: {verdict.point}: {verdict.evidence}" for verdict in found]
     commands = dict.fromkeys(filter(None, map(rerun_command, found)))
@@ -184,11 +210,12 @@ def _decide(
     return word, "regression" if word == "regression" else None, red
 
 
-def _requests_failed(session: RoleSession, gate: GateResult) -> Failure | None:
-    """Failed requests make every role red, so they need a cause that every role can name."""
+def _requests_failed(session: RoleSession, gate: GateResult, answers: Answers) -> Failure | None:
+    """Failed requests and wrong answers make every role red, so they need a cause that every role can name."""
     for finding in gate.findings:
         if finding.kind == "functional":
-            return Failure(session.role, "functional", "gate", finding.text)
+            failure = answers.failure(session.role, finding)
+            return failure or Failure(session.role, "functional", "gate", finding.text)
     return None
 
 

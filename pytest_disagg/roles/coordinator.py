@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from pytest_disagg.roles.options import RunOptions
-from pytest_disagg.roles.requests import coordinator_request
+from pytest_disagg.roles.preparing import await_prepared, prepare
+from pytest_disagg.roles.requests import Published, coordinator_request
+from pytest_disagg.roles.services import OWNER, scratch, start_services
 from pytest_disagg.roles.serving import bring_up, serve_until_outcome
 from pytest_disagg.roles.session import RoleSession
+from pytest_disagg.rundir.watch import ENDED
 
-ROLE = "DISAGG_SERVER"
+ROLE = OWNER
 
 
 def run_coordinator(options: RunOptions) -> None:
@@ -17,27 +22,40 @@ def run_coordinator(options: RunOptions) -> None:
         RunError: the coordinator or another role failed.
     """
     case = options.case
-    with RoleSession(options, ROLE) as session:
+    gen = [f"GEN_{i}" for i in range(case.num_gen)]
+    ctx = [f"CTX_{i}" for i in range(case.num_ctx)]
+    with scratch() as folder, RoleSession(options, ROLE) as session:
+        services = start_services(session, folder)
+        prepare(session, None)
+        await_prepared(session, [*gen, *ctx])
         with session.stage("launch"):
-            gen = [f"GEN_{i}" for i in range(case.num_gen)]
-            ctx = [f"CTX_{i}" for i in range(case.num_ctx)]
-            addresses = wait_for_addresses(session, [*gen, *ctx])
-        rundir = session.rundir
-        request = coordinator_request(
-            session, ROLE, ctx=[addresses[role] for role in ctx], gen=[addresses[role] for role in gen]
+            servers = wait_for_servers(session, [*gen, *ctx])
+        session.rundir.link_legacy_log(ROLE)
+        address = start_coordinator(
+            session, ctx=[servers[role] for role in ctx], gen=[servers[role] for role in gen], services=services
         )
-        rundir.link_legacy_log(ROLE)
-        launch = options.engine.coordinator(request)
-        address = bring_up(session, "coordinator", launch, rundir.log(ROLE), dict(case.coordinator_env))
         serve_until_outcome(session, address)
+        if services:
+            # Servers that end without what they registered with may take all of their grace for it.
+            session.wait_quietly(lambda: _all_ended(session, [*gen, *ctx]), limit_s=session.limits.grace_s)
 
 
-def wait_for_addresses(session: RoleSession, roles: list[str]) -> dict[str, str]:
-    """Wait until each named role is ready; its published address by role."""
+def start_coordinator(
+    session: RoleSession, *, ctx: Sequence[Published], gen: Sequence[Published], services: Mapping[str, str]
+) -> str:
+    """Bring the coordinator up in front of these servers; its ``host:port``."""
+    request = coordinator_request(session, ROLE, ctx=ctx, gen=gen, services=services)
+    launch = session.options.engine.coordinator(request)
+    return bring_up(session, "coordinator", launch, session.rundir.log(ROLE), dict(session.case.coordinator_env))
 
-    def look() -> tuple[dict[str, str] | None, str]:
+
+def wait_for_servers(session: RoleSession, roles: list[str]) -> dict[str, Published]:
+    """Wait until each named role is ready; what it published, by role."""
+
+    def look() -> tuple[dict[str, Published] | None, str]:
         states = session.monitor.states
-        found = {role: states[role].address for role in roles if role in states and states[role].state == "ready"}
+        ready = {role: states[role] for role in roles if role in states and states[role].state == "ready"}
+        found = {role: Published(state.address, state.facts) for role, state in ready.items()}
         missing = [
             f"{role} {states[role].state if role in states else 'not started'}" for role in roles if role not in found
         ]
@@ -50,3 +68,7 @@ def wait_for_addresses(session: RoleSession, roles: list[str]) -> dict[str, str]
         key="timeouts.launch_s + timeouts.ready_s",
         kind="infrastructure",
     )
+
+
+def _all_ended(session: RoleSession, roles: Sequence[str]) -> bool:
+    return all(session.monitor.states[role].state in ENDED for role in roles)

@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 
 from pytest_disagg.clients.protocol import LoadPoint, LoadProgress, LoadResult
 from pytest_disagg.config.case import LoadSpec
+from pytest_disagg.engines.models import model_path
+from pytest_disagg.engines.protocol import Site
 from pytest_disagg.errors import RunError
 from pytest_disagg.records.sample import RequestSample
 from pytest_disagg.roles.session import RoleSession
@@ -17,6 +19,7 @@ from pytest_disagg.rundir.files import tail_lines
 PROBE_TOKENS = 8
 PROBE_ANSWERS = 3
 PROBE_SHORTEST_S = 0.5
+PROOF_TIMEOUT_S = 30.0
 WARMUP_TOKENS = 32
 
 
@@ -26,7 +29,7 @@ def load_point(session: RoleSession, load: LoadSpec, repeat: int) -> LoadPoint:
     A repeat is the same work: lengths follow the seed, which stays, and the client varies random prompts by the repeat.
     Of a dataset a repeat takes other lines where there are more, so that no cache of the one before helps it.
     """
-    limits = session.limits
+    limits, options = session.limits, session.options
     return LoadPoint(
         concurrency=load.concurrency,
         num_prompts=load.num_prompts,
@@ -37,11 +40,17 @@ def load_point(session: RoleSession, load: LoadSpec, repeat: int) -> LoadPoint:
         request_rate=load.request_rate,
         streaming=load.streaming,
         use_chat_template=load.use_chat_template,
+        text_prompts=options.engine.text_prompts(session.case),
         dataset_file=load.dataset_file,
         seed=repeat if load.dataset_file else 0,
         request_timeout_s=limits.request_s,
         timeout_s=limits.measure_s,
         slo_ms=session.case.slo.model_dump(exclude_none=True) if session.case.slo else {},
+        backend=load.backend,
+        trust_remote_code=load.trust_remote_code,
+        tokenizer=model_path(session.case, session.case.model, Site(options.models_root, options.llm_src)),
+        files=session.rundir.logs / "client" / f"{load.name}.r{repeat}",
+        env=load.env,
     )
 
 
@@ -55,7 +64,7 @@ class Loader:
         self._servers = servers
 
     def probe(self, load: LoadSpec) -> None:
-        """One real streamed request must come back with tokens.
+        """One real streamed request must come back with tokens, and the engine's own proof of a route must hold.
 
         An answer that is wrong (an error status, no tokens) is asked for again a few times; no answer at all (refused,
         503) until the stage's limit.
@@ -102,6 +111,23 @@ class Loader:
             what=f"tokens from {self._url}",
             limit_s=self._session.limits.probe_s,
             key="timeouts.probe_s",
+            dump_stacks=True,
+        )
+        self._prove(ends_at)
+
+    def _prove(self, ends_at: float) -> None:
+        session = self._session
+
+        def look() -> tuple[bool | None, str]:
+            left_s = max(ends_at - time.monotonic(), PROBE_SHORTEST_S)
+            proof = session.options.engine.proof(session.case, self._url, min(left_s, PROOF_TIMEOUT_S))
+            return (True if proof.ok else None), proof.seen
+
+        session.wait(
+            look,
+            what=f"a request to {self._url} that shows its way through the servers",
+            limit_s=max(ends_at - time.monotonic(), PROBE_SHORTEST_S),
+            key="what tokens left of timeouts.probe_s",
             dump_stacks=True,
         )
 

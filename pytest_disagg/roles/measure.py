@@ -1,4 +1,4 @@
-"""Probe, warm-up and measure, for one deployment after the other; keeps what was measured whatever comes after."""
+"""Probe to accuracy, for one deployment after the other; keeps what was measured whatever comes after."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from pytest_disagg.records.device_step import DeviceStepError, IterationLog, par
 from pytest_disagg.records.metrics import DEVICE_STEP
 from pytest_disagg.records.summary import summarize
 from pytest_disagg.redact import redact, redact_data
+from pytest_disagg.roles.accuracy import Evaluation, evaluate, write
 from pytest_disagg.roles.load import Loader
 from pytest_disagg.roles.points import Point
 from pytest_disagg.roles.prepare import Prepared
@@ -44,6 +45,7 @@ class Measurement:
 
     session: RoleSession
     points: list[Point] = field(default_factory=list)
+    evaluations: list[Evaluation] = field(default_factory=list)
     prepared: Prepared | None = None
     notes: list[str] = field(default_factory=list)
     deployments: int = 0
@@ -58,7 +60,7 @@ class Measurement:
         spec: ServerSpec | None,
         logs: Sequence[str],
     ) -> None:
-        """Probe the deployment at ``url``, then run each load on it ``--disagg-repeat`` times.
+        """Probe the deployment at ``url``, run each load on it ``--disagg-repeat`` times, then its accuracy tasks.
 
         ``servers`` are URLs that report progress, ``logs`` the roles whose logs hold iteration lines.
 
@@ -73,6 +75,8 @@ class Measurement:
             with session.stage("probe"):
                 loader.probe(loads[0])
         for position, load in enumerate(loads):
+            if load.only_run_accuracy:
+                continue
             if policy.warmup and load.warmup:
                 with session.stage("warm-up"):
                     loader.warm_up(load)
@@ -85,6 +89,9 @@ class Measurement:
                 self._once(loader, Position(index, position, spec, load), repeat, logs)
             if policy.repeat:
                 self._confirm(loader, Position(index, position, spec, load), logs)
+        for evaluation in evaluate(session, url, index, spec, loads):
+            self.evaluations.append(evaluation)
+            write(session, self.evaluations)
 
     def _once(self, loader: Loader, at: Position, repeat: int, logs: Sequence[str]) -> None:
         """Measure a load once and keep the point."""
@@ -120,7 +127,7 @@ class Measurement:
             # The loads that are still to come must keep what they were promised.
             to_come = len(prepared.point_names) - len({point.key for point in self.points})
             needed_s = points[-1].result.duration_s + to_come * (session.limits.warmup_s + session.limits.measure_s)
-            needed_s += session.limits.store_s + session.limits.stop_s
+            needed_s += session.limits.store_s + session.limits.stop_s + self._accuracy_s()
             if session.left_s() < needed_s:
                 self.notes.append(
                     f"{name}: a suspected regression was not measured again: with what is still to be done that may "
@@ -129,6 +136,11 @@ class Measurement:
                 return
             session.log(f"{name}: suspected regression, measuring again (at most {more} times)")
             self._once(loader, at, len(points), logs)
+
+    def _accuracy_s(self) -> float:
+        """What the accuracy tasks that are still to come were promised."""
+        stages = [stage for stage in self.session.limits.stages if stage.field == "accuracy_s"]
+        return sum((stage.count - len(self.evaluations)) * stage.limit_s for stage in stages)
 
     def _on_device(self) -> bool:
         return self.session.case.id.mode in DEVICE_STEP_MODES

@@ -11,6 +11,7 @@ from pytest_disagg.errors import ConfigError, Problem
 from pytest_disagg.records.manifest import collect
 from pytest_disagg.records.points import group
 from pytest_disagg.records.record import Identity, build
+from pytest_disagg.roles.accuracy import check as check_accuracy
 from pytest_disagg.roles.judging import RunHistory, grounds_of
 from pytest_disagg.roles.session import RoleSession
 from pytest_disagg.rundir.files import to_json, write_text
@@ -36,13 +37,16 @@ class Prepared:
         """Collect it. Without ``checked`` it is what a run that never got this far can still say about itself.
 
         Raises:
-            ConfigError: the baseline file, accepted.yaml, a dataset or the ``verdict`` block is missing or broken; an
-                hour of GPUs later would be too late to say so.
+            ConfigError: the baseline file, accepted.yaml, a dataset, the ``verdict`` block or what an accuracy task
+                needs is missing or broken; an hour of GPUs later would be too late to say so.
+            RunError: lm_eval is not installed, and the case has accuracy tasks.
         """
         options = session.options
         if checked:
             _check_datasets(session.case)
+            check_accuracy(session)
         manifest = collect(session.case, run_id=options.run_id, role=session.role, started=options.started)
+        manifest["client"] = {"name": options.client.name, "version": options.client.version()}
         grounds, words = Grounds(), ""
         if checked and not session.case.rehearsal:
             grounds, words = grounds_of(session, manifest["gpu"]["type"])
@@ -105,7 +109,7 @@ def write_plan(session: RoleSession) -> None:
 
 
 def point_names(case: Case) -> dict[tuple[int, int], str]:
-    """The name of each requested load, as :mod:`pytest_disagg.records.points` gives it to its records."""
+    """The name of each load that is to be measured, as :mod:`pytest_disagg.records.points` gives it to its records."""
     deployments: list[tuple[ServerSpec | None, tuple[LoadSpec, ...]]] = [
         (spec, spec.clients or case.clients) for spec in case.servers
     ]
@@ -116,6 +120,7 @@ def point_names(case: Case) -> dict[tuple[int, int], str]:
         (index, position): build(case, spec, load, metrics={}, identity=nobody, repeat=position)
         for index, (spec, loads) in enumerate(deployments)
         for position, load in enumerate(loads)
+        if not load.only_run_accuracy
     }
     points = group(list(skeletons.values()))
     return {

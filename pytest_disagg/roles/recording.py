@@ -7,17 +7,19 @@ import time
 from collections.abc import Sequence
 
 from pytest_disagg.records import record as records
+from pytest_disagg.roles.deployment import deployment_fields, group_of
 from pytest_disagg.roles.facts import facts_of
 from pytest_disagg.roles.points import Point
 from pytest_disagg.roles.prepare import Prepared
 from pytest_disagg.roles.quarantine import standing_of
 from pytest_disagg.roles.session import RoleSession
-from pytest_disagg.verdict.gate import GateResult, combine, evaluate
+from pytest_disagg.verdict.gate import Finding, GateResult, combine, evaluate
 
 
 def gate_of(session: RoleSession, name: str, points: Sequence[Point]) -> GateResult:
     """One gate over all repeats of a load."""
-    gate = combine([evaluate(facts_of(name, point), session.case.gate) for point in points])
+    doubted = GateResult(tuple(Finding("invalid", f"{name}: {doubt}") for doubt in session.doubts))
+    gate = combine([*(evaluate(facts_of(name, point), session.case.gate) for point in points), doubted])
     if session.case.rehearsal:
         # A rehearsal proves that the case runs, not that its numbers can be trusted.
         return GateResult(tuple(each for each in gate.findings if each.kind == "functional"), gate.low_n)
@@ -35,6 +37,7 @@ def record_of(session: RoleSession, prepared: Prepared, point: Point, gate: Gate
         created_ms=int(time.time() * 1000),
         gpu_type=prepared.gpu,
         cluster=slurm.get("SLURM_CLUSTER_NAME", ""),
+        node_group=group_of(session),
         host=socket.gethostname(),
         git_sha=git.get("sha", ""),
         git_branch=git.get("branch", ""),
@@ -53,6 +56,7 @@ def record_of(session: RoleSession, prepared: Prepared, point: Point, gate: Gate
             "s_slurm_job_id": slurm.get("SLURM_JOB_ID"),
             "s_slurm_nodes": slurm.get("SLURM_JOB_NODELIST"),
             "s_slurm_partition": slurm.get("SLURM_JOB_PARTITION"),
+            **deployment_fields(session, None if session.case.roles else f"SERVER_{point.server_index}"),
             **ci,
         },
     )

@@ -9,6 +9,7 @@ from pytest_disagg.errors import RunError
 from pytest_disagg.redact import redact
 from pytest_disagg.roles.causes import because
 from pytest_disagg.roles.children import ServerProcess
+from pytest_disagg.roles.sampling import sampled
 from pytest_disagg.roles.session import POLL_S, RoleSession
 from pytest_disagg.rundir.files import write_text
 from pytest_disagg.rundir.outcome import Outcome
@@ -66,9 +67,10 @@ def serve_until_outcome(session: RoleSession, address: str) -> None:
     """
     session.publish(state="ready", address=address)
     session.stage_name = "serve"
-    while session.monitor.outcome is None:
-        session.check()
-        session.monitor.pause(POLL_S)
+    with sampled(session, address):
+        while session.monitor.outcome is None:
+            session.check()
+            session.monitor.pause(POLL_S)
     outcome = Outcome.from_dict(session.monitor.outcome)
     session.log(f"outcome: {outcome.verdict}{f' ({outcome.kind})' if outcome.kind else ''}")
     if outcome.kind in ("infrastructure", "functional") and outcome.cause is not None:

@@ -38,7 +38,8 @@ class RoleSession:
 
     On the way out it stops the role's processes, publishes ``stopped`` or ``failed`` and ends the heartbeat. Leaving
     with a :class:`RunError` or an interrupt keeps it; any other exception is published, and raised, as a RunError of
-    kind ``infrastructure``. A failure that was noted before stays the one that is published.
+    kind ``infrastructure``. A failure that was noted before stays the one that is published. ``doubts`` are reasons why
+    nothing that this run measures can be trusted.
     """
 
     def __init__(self, options: RunOptions, role: str, others: Sequence[str] | None = None) -> None:
@@ -50,6 +51,7 @@ class RoleSession:
         self.stage_name = "launch"
         self.timeline: list[tuple[str, float, float | None]] = []
         self.failed: Failure | None = None
+        self.doubts: list[str] = []
         self._termination = Termination()
         self._interrupted = False
         self._dumped = False
@@ -115,6 +117,11 @@ class RoleSession:
         """Publish fields of this role's state."""
         self._writer.update(**changes)
 
+    def publish_facts(self, facts: Mapping[str, str]) -> None:
+        """Publish ``facts`` beside those that are published already."""
+        if facts:
+            self.publish(facts={**self._writer.state.facts, **facts})
+
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Enter a stage: its start and end go to the timeline (seconds since the epoch), its name into every error."""
@@ -153,10 +160,11 @@ class RoleSession:
         self.ports.release()
         server.start(self.stage_name)
 
-    def stop_servers(self) -> None:
-        """End every process of this role and publish how each ended."""
-        ended = [(server.name, server.stop()) for server in self.servers]
-        self.servers.clear()
+    def stop_servers(self, *, keep: int = 0) -> None:
+        """End every process of this role but the first ``keep``, and publish how each ended."""
+        # What was started last leans on what was started before it.
+        ended = [(server.name, server.stop()) for server in reversed(self.servers[keep:])]
+        del self.servers[keep:]
         self.ports.close()
         for name, how in ended:
             if how is not None:

@@ -8,15 +8,17 @@ from pytest_disagg.roles.alone import start_server
 from pytest_disagg.roles.benchmark import ROLE
 from pytest_disagg.roles.hold import hold
 from pytest_disagg.roles.options import RunOptions
+from pytest_disagg.roles.services import scratch, start_services
 from pytest_disagg.roles.session import RoleSession
 from pytest_disagg.rundir.outcome import Outcome
 
 
 def up_alone(options: RunOptions) -> Outcome:
     """Bring up the first server of the case and keep it until Ctrl-C or the case's limit."""
-    with RoleSession(options, ROLE) as session:
+    with scratch() as folder, RoleSession(options, ROLE) as session:
         with session.noting_failure():
-            hold(session, start_server(session, options.case.servers[0], 0))
+            services = start_services(session, folder)
+            hold(session, start_server(session, options.case.servers[0], 0, services))
         outcome = Outcome(options.run_id, options.case.id.text, "released")
         if session.failed is not None:
             cause = session.failed

@@ -51,10 +51,10 @@ class Watchdog:
         self._thread.join()
 
     def saw(self, progress: LoadProgress) -> None:
-        """Take the client's latest counts."""
+        """Take the client's latest counts. A client that still starts is not stalled."""
         self.last = progress
         now = (progress.output_chunks, progress.completed + progress.failed)
-        if now != self._seen:
+        if now != self._seen or progress.starting:
             self._seen = now
             self._since = self._clock()
 

@@ -81,6 +81,11 @@ class RunDir:
         return self.path / "secrets"
 
     @property
+    def shared(self) -> Path:
+        """What the processes of the engine share by themselves; ours look at nothing in it."""
+        return self.path / "shared"
+
+    @property
     def logs(self) -> Path:
         return self.path / "logs"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
 
 from pytest_disagg.errors import Kind, RunError
@@ -11,7 +11,20 @@ from pytest_disagg.errors import Kind, RunError
 State = Literal["starting", "ready", "stopping", "stopped", "failed"]
 STATES: tuple[State, ...] = get_args(State)
 
-STAGES = ("plan", "launch", "ready", "probe", "warm-up", "measure", "gate", "judge", "store", "stop")
+STAGES = (
+    "plan",
+    "prepare",
+    "launch",
+    "ready",
+    "probe",
+    "warm-up",
+    "measure",
+    "accuracy",
+    "gate",
+    "judge",
+    "store",
+    "stop",
+)
 HOLD = "hold"
 """The stage of a deployment that is kept up after the measurement; not part of every run."""
 
@@ -75,7 +88,8 @@ class Failure:
 class RoleState:
     """One role as it last described itself. ``beat`` counts; its growth, not any clock, says that the role lives.
 
-    ``progress`` is what a load is doing right now, ``said`` are lines that stay worth reading, oldest first.
+    ``progress`` is what a load is doing right now, ``said`` are lines that stay worth reading, oldest first. ``facts``
+    are what other roles need to start: addresses of services, what an engine says of a server.
     """
 
     role: str
@@ -85,6 +99,7 @@ class RoleState:
     pid: int = 0
     node: str = ""
     address: str = ""
+    facts: Mapping[str, str] = field(default_factory=dict)
     digest: str = ""
     version: str = ""
     progress: str = ""

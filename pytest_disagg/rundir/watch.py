@@ -105,11 +105,11 @@ class Watch:
 def serving_stage(rundir: RunDir) -> str | None:
     """The last stage of BENCHMARK that needed the servers; None before there was one.
 
-    What comes after ``measure`` is left out: whoever looks a little later must name the same stage.
+    What comes after ``accuracy`` is left out: whoever looks a little later must name the same stage.
     """
     data = read_json(rundir.role("BENCHMARK"))
     stages = [name for name, *_ in data.get("timeline", ())] if data else []
-    return next((name for name in reversed(stages) if stage_order(name) <= stage_order("measure")), None)
+    return next((name for name in reversed(stages) if stage_order(name) <= stage_order("accuracy")), None)
 
 
 def cause_of(failures: Iterable[Failure]) -> Failure | None:

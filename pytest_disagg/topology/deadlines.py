@@ -32,16 +32,19 @@ class Deadlines:
     """The limits of one run. ``stages`` are in order, each with how often it happens; their sum is at most ``total_s``.
 
     The ``_s`` fields are the limits of *one* occurrence: one deployment for launch, ready, probe and stop; one load for
-    warm-up and measure. ``stall_s`` is the longest time without progress, ``grace_s`` the time between TERM and KILL.
+    warm-up and measure, one task for accuracy. ``stall_s`` is the longest time without progress, ``grace_s`` the time
+    between TERM and KILL.
     """
 
     total_s: float
     plan_s: float
+    prepare_s: float
     launch_s: float
     ready_s: float
     probe_s: float
     warmup_s: float
     measure_s: float
+    accuracy_s: float
     store_s: float
     stop_s: float
     request_s: float

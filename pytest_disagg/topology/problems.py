@@ -10,9 +10,9 @@ if TYPE_CHECKING:
     from pytest_disagg.config.case import Case
 
 
-def problem(case: Case, key: str, found: str, expected: str) -> Problem:
+def problem(case: Case, key: str, found: str, expected: str, hint: str = "") -> Problem:
     """A problem at ``key`` of the case's file; without a line where the file has neither the key nor a parent of it."""
-    return Problem(path=case.path, line=_line(case, key), key=key, found=found, expected=expected)
+    return Problem(path=case.path, line=_line(case, key), key=key, found=found, expected=expected, hint=hint)
 
 
 def _line(case: Case, key: str) -> int | None:

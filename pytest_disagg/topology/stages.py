@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from pytest_disagg.config.accuracy_tasks import tasks_of
+
 if TYPE_CHECKING:
     from pytest_disagg.config.case import Case, LoadSpec
 
@@ -14,11 +16,13 @@ MEASURE_FLOOR_S = 5.0
 # The shortest useful limits: below them a stage on a busy laptop expires although nothing is wrong.
 _FLOORS_S = {
     "plan_s": 1.0,
+    "prepare_s": 10.0,
     "launch_s": 10.0,
     "ready_s": 10.0,
     "probe_s": 5.0,
     "warmup_s": 2.0,
     "measure_s": MEASURE_FLOOR_S,
+    "accuracy_s": 10.0,
     "store_s": 5.0,
     "stop_s": 5.0,
 }
@@ -49,14 +53,17 @@ def stages_of(case: Case) -> tuple[Stage, ...]:
     """The stages of ``case`` in order, with the file's or the default limits (``measure``, when not set: its floor)."""
     loads = _loads(case)
     deployments = 1 if case.id.runtime == "disagg" else max(1, sum(spec.count for spec in case.servers))
-    warmups = sum(load.warmup for load in loads)
+    measured = [load for load in loads if not load.only_run_accuracy]
+    warmups = sum(load.warmup for load in measured)
     table = (
         ("plan", "plan_s", 1),
+        ("prepare", "prepare_s", deployments if case.model_source else 0),
         ("launch", "launch_s", deployments),
         ("ready", "ready_s", deployments),
         ("probe", "probe_s", deployments),
         ("warm-up", "warmup_s", warmups),
-        ("measure", "measure_s", max(1, len(loads))),
+        ("measure", "measure_s", max(1, len(measured))),
+        ("accuracy", "accuracy_s", _accuracy_tasks(case)),
         ("gate, judge, store", "store_s", 1),
         ("stop", "stop_s", deployments),
     )
@@ -99,6 +106,13 @@ def _stage(case: Case, name: str, field: str, count: int) -> Stage:
     is_set = field in case.timeouts.model_fields_set and value is not None
     limit_s = float(value) if value is not None else _FLOORS_S[field]
     return Stage(name, field, count, limit_s, limit_s if is_set else _FLOORS_S[field], is_set)
+
+
+def _accuracy_tasks(case: Case) -> int:
+    """How often lm_eval is run: loads of a deployment that ask for the same are answered once."""
+    if case.id.runtime == "disagg":
+        return len(tasks_of([load.accuracy for load in case.clients]))
+    return sum(spec.count * len(tasks_of([load.accuracy for load in spec.clients])) for spec in case.servers)
 
 
 def _loads(case: Case) -> tuple[LoadSpec, ...]:

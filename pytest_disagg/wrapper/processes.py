@@ -13,6 +13,9 @@ from pathlib import Path
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 LEFTOVER_GRACE_S = 1.0
+GIVES_BACK = "DISAGG_GIVES_BACK"
+"""In the environment of a process that undoes something on its node when it ends (GPU clocks): it gets more time."""
+GIVE_BACK_S = 15.0
 
 
 def prctl_function() -> Callable[[int, int], None]:
@@ -50,6 +53,14 @@ def descendants(root: int) -> list[int]:
     return found
 
 
+def gives_back(pid: int) -> bool:
+    """Whether a process says that it must not be killed before it has undone what it did to its node."""
+    try:
+        return f"{GIVES_BACK}=1".encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except OSError:
+        return False
+
+
 def send(pids: Iterable[int], number: int) -> None:
     for pid in pids:
         with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -78,16 +89,19 @@ def has_child() -> bool:
 
 
 def sweep(known: dict[int, int]) -> None:
-    """End whatever still runs below this process: TERM, a moment, KILL, until nothing is left."""
+    """End whatever still runs below this process: TERM, a moment (longer for what gives back), KILL, until nothing is
+    left.
+    """
     reap(known)
     if not has_child():
         return
     left = descendants(os.getpid())
     send(left, signal.SIGTERM)
-    kill_at = time.monotonic() + LEFTOVER_GRACE_S
+    began = time.monotonic()
     while left:
-        if time.monotonic() >= kill_at:
-            send(left, signal.SIGKILL)
+        waited_s = time.monotonic() - began
+        if waited_s >= LEFTOVER_GRACE_S:
+            send([pid for pid in left if waited_s >= GIVE_BACK_S or not gives_back(pid)], signal.SIGKILL)
         reap(known)
         # A grandchild that ends gives no signal here until it has been adopted: look again soon.
         select.select([], [], [], 0.01)

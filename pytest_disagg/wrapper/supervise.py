@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pytest_disagg.wrapper.processes import PR_SET_PDEATHSIG, prctl_function, reap, send, sweep
+from pytest_disagg.wrapper.processes import PR_SET_PDEATHSIG, gives_back, prctl_function, reap, send, sweep
 from pytest_disagg.wrapper.processes import descendants as below
 from pytest_disagg.wrapper.stopping import Stopping
 
@@ -153,7 +153,7 @@ class _Running:
                 self.end(f"stopped by {signal_name(self.asked_by)}", self.asked_by)
             if self.kill_at is not None and now >= self.kill_at:
                 self.signal_group(signal.SIGKILL)
-                send(below(os.getpid()), signal.SIGKILL)
+                send([pid for pid in below(os.getpid()) if not gives_back(pid)], signal.SIGKILL)
                 self.kill_at = now + 1.0
             waits = [next_tick] if tick is not None else []
             waits += [self.kill_at] if self.kill_at is not None else []

@@ -48,6 +48,12 @@ def test_starting_says_the_difference_and_what_is_imported() -> None:
     assert "_pytest.terminal" not in imported
 
 
+def test_peers_says_what_each_client_measured_beside_the_server() -> None:
+    printed = output_of("peers.py", "--peers", "--concurrency", "2", "--waves", "2", "--osl", "4", "--runs", "1")
+    cell = r"[\d.]+ \([+-][\d.]+\)"
+    assert re.search(rf"^native \S+ +{cell} +{cell}( +[\d.]+){{3}}$", printed, re.MULTILINE), printed
+
+
 @pytest.mark.usefixtures("on_path")
 def test_sides_that_collect_different_ids_are_not_compared(tmp_path: Path) -> None:
     from collect import NO_PLUGIN, check_same, collecting, write_projects

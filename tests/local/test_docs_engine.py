@@ -1,4 +1,4 @@
-"""The engine and the client that docs/engines.md shows really run."""
+"""The engine and the client that docs/engines.md and docs/clients.md show really run."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 PAGE = Path(__file__).resolve().parents[2] / "docs/engines.md"
+CLIENTS = PAGE.with_name("clients.md")
 README = PAGE.parents[1] / "README.md"
 
 
@@ -20,7 +21,12 @@ def examples(page: Path, language: str) -> list[str]:
 def project(folder: Path) -> None:
     """What the page and the README tell a person to write."""
     conftest = []
-    for text in (*examples(PAGE, "python"), *examples(PAGE, "yaml"), examples(README, "python")[0]):
+    for text in (
+        *examples(PAGE, "python"),
+        *examples(CLIENTS, "python"),
+        *examples(PAGE, "yaml"),
+        examples(README, "python")[0],
+    ):
         name = text.partition("\n")[0].removeprefix("# ")
         path = folder / name
         path.parent.mkdir(exist_ok=True)

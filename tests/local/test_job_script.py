@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from pytest_disagg.config.blocks import Precheck
+from pytest_disagg.config.blocks import Clocks, Precheck
 from pytest_disagg.config.case import Case
 from pytest_disagg.config.cluster import Cluster
 from pytest_disagg.config.cluster_env import load_rules
@@ -39,7 +39,8 @@ CLUSTERS = {"plain": {}, "full": FULL, "apptainer": {"container": "apptainer", "
 
 
 def scripts(case: Case, tmp_path: Path) -> Iterator[Path]:
-    case = replace(case, precheck=Precheck(command=("/bin/echo", HOSTILE)))
+    clocks = Clocks(gpu_mhz=1410, command=("/bin/echo", HOSTILE))
+    case = replace(case, precheck=Precheck(command=("/bin/echo", HOSTILE)), clocks=clocks)
     for name, content in CLUSTERS.items():
         cluster = Cluster.model_validate({**content, "name": "oci-aga-1"})
         rules = load_rules(cluster.environment_rules) if cluster.environment_rules else None

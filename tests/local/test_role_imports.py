@@ -14,6 +14,9 @@ UNNEEDED = {
     "jinja2",
     "matplotlib",
     "sqlite3",
+    "pytest_disagg.machine.smi",
+    "pytest_disagg.models.request",
+    "pytest_disagg.telemetry.recorder",
     "pytest_disagg.verdict.update",
 }
 

@@ -31,7 +31,7 @@ def play(case_id: str, work_dir: Path) -> Path:
             f"tests/perf/test_perf_sanity.py::test_e2e[{case_id}]",
         ],
         cwd=ROOT,
-        env=environ,
+        env={**environ, "DISAGG_HTML": "none"},
         capture_output=True,
         text=True,
         timeout=120,

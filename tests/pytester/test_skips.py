@@ -90,7 +90,7 @@ def test_an_engine_that_says_it_cannot(project: pytest.Pytester) -> None:
     assert reason(project) == "other: no licence"
 
 
-def test_a_case_of_accuracy_alone_never_passes_for_having_run(
+def test_a_case_of_accuracy_where_lm_eval_is_not_installed(
     project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_config(
@@ -99,9 +99,11 @@ def test_a_case_of_accuracy_alone_never_passes_for_having_run(
         DISAGG.replace("benchmark: {", "benchmark: {only_run_accuracy: true, ")
         + "accuracy: {enable_accuracy_test: true, tasks: {gsm8k: {}}}\n",
     )
-    assert reason(project) == "only_run_accuracy: accuracy tests are not run by this version"
+    monkeypatch.setenv("PATH", str(project.path))
+    said = "accuracy: the program lm_eval is not on PATH: install it with: pip install 'lm_eval[api]' transformers"
+    assert reason(project).startswith(said)
     message, _ = failure(project, monkeypatch, "BENCHMARK")
-    assert message.endswith("cannot run here: only_run_accuracy: accuracy tests are not run by this version")
+    assert message.startswith(f"infrastructure: BENCHMARK failed in stage plan: cannot run here: {said}")
 
 
 def test_more_nodes_than_one(project: pytest.Pytester) -> None:

@@ -11,6 +11,7 @@ import yaml
 
 from tests import standins
 from tests.slurm.jobs import CASE, CASE_ID, LONG_LOAD, Job, Project, assert_red, processes_of
+from tests.standins import nvidia_smi
 
 INFRASTRUCTURE = 8
 TRTLLM: dict[str, Any] = {
@@ -19,14 +20,26 @@ TRTLLM: dict[str, Any] = {
     # GEN_0 spans two nodes, CTX_0 has one.
     "hardware": {"gpus_per_node": 1, "num_ctx_servers": 1, "num_gen_servers": 1},
     "environment": {"worker_env_var": "OF_THE_FILE=1"},
+    "clocks": {"gpu_mhz": 1410},
 }
+UUID = "GPU-00000000-stand-in"
+
+
+def path_of(tmp_path: Path) -> str:
+    nvidia_smi.install(tmp_path / "bin")
+    return standins.install(tmp_path / "bin")
+
+
+def asked_of_gpus(tmp_path: Path) -> list[str]:
+    """What nvidia-smi was told to set, in order; it is one for all nodes."""
+    return [line.removeprefix(f"{UUID} ") for line in (tmp_path / "bin/asked").read_text().splitlines()]
 
 
 def submitted(project: Project, tmp_path: Path, *arguments: str) -> Job:
     project.case("job", **TRTLLM)
     command = project.disagg(
         *("run", "cases/job.yaml", "--config-dir=cases", "--junitxml=r.xml", *arguments),
-        env={"PATH": standins.install(tmp_path / "bin")},
+        env={"PATH": path_of(tmp_path)},
     )
     return Job(project, command, project.job_id(command))
 
@@ -45,6 +58,8 @@ def test_a_server_on_two_nodes(project: Project, tmp_path: Path) -> None:
     assert not job.rundir.secrets.exists()
     assert project.junit().text == ""
     job.assert_nothing_left()
+    # Both nodes of GEN_0, the second of which has no role, and that of CTX_0.
+    assert asked_of_gpus(tmp_path) == ["-lgc 1410,1410"] * 3 + ["-rgc"] * 3
 
 
 def test_kill_9_of_a_rank_that_is_not_the_leader(project: Project, tmp_path: Path) -> None:
@@ -61,6 +76,7 @@ def test_kill_9_of_a_rank_that_is_not_the_leader(project: Project, tmp_path: Pat
     assert_red(job, INFRASTRUCTURE, "infrastructure", "GEN_0", "rank 1", "SIGKILL")
     assert job.run("0", CASE_ID).outcome.exists()
     job.assert_nothing_left()
+    assert asked_of_gpus(tmp_path).count("-rgc") == 3
 
 
 def environ_of(pid: int) -> bytes:
@@ -77,7 +93,7 @@ def test_an_aggregated_server_on_two_nodes(project: Project, tmp_path: Path) -> 
     (project.folder / "cases" / "job.yaml").write_text(yaml.safe_dump(document))
     command = project.disagg(
         *("run", "cases/job.yaml", "--config-dir=cases", "--junitxml=r.xml"),
-        env={"PATH": standins.install(tmp_path / "bin")},
+        env={"PATH": path_of(tmp_path)},
     )
     job = Job(project, command, project.job_id(command))
     assert command.end() == 0, job.said()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
-PROGRAMS = ("trtllm-serve", "trtllm-llmapi-launch")
+PROGRAMS = ("trtllm-serve", "trtllm-llmapi-launch", "vllm", "lm_eval")
 
 
 def install(folder: Path) -> str:
@@ -17,8 +17,25 @@ def install(folder: Path) -> str:
     folder.mkdir(parents=True, exist_ok=True)
     python, code = shlex.quote(sys.executable), shlex.quote(str(HERE / "trtllm_serve.py"))
     _program(folder / "trtllm-serve", f'#!/bin/sh\nexec {python} {code} "$@"\n')
+    vllm = shlex.quote(str(HERE / "vllm_serve.py"))
+    _program(folder / "vllm", f'#!/bin/sh\nexec {python} {vllm} "$@"\n')
+    lm_eval = shlex.quote(str(HERE / "lm_eval.py"))
+    _program(folder / "lm_eval", f'#!/bin/sh\nexec {python} {lm_eval} "$@"\n')
     _program(folder / "trtllm-llmapi-launch", (HERE / "trtllm_llmapi_launch.sh").read_text(encoding="utf-8"))
     return f"{folder}{os.pathsep}{os.environ['PATH']}"
+
+
+def sglang_python(folder: Path) -> str:
+    """An interpreter below ``folder`` that has the stand-in for ``sglang.launch_server``: for DISAGG_SGLANG_PYTHON."""
+    package = folder / "site" / "sglang"
+    package.mkdir(parents=True, exist_ok=True)
+    (package / "__init__.py").touch()
+    code = f"import sys\nsys.path.insert(0, {str(ROOT)!r})\nfrom tests.standins.sglang_server import main\n"
+    (package / "launch_server.py").write_text(f"{code}sys.exit(main())\n", encoding="utf-8")
+    program = folder / "sglang-python"
+    site, python = shlex.quote(str(package.parent)), shlex.quote(sys.executable)
+    _program(program, f'#!/bin/sh\nPYTHONPATH={site} exec {python} "$@"\n')
+    return str(program)
 
 
 def _program(path: Path, text: str) -> None:

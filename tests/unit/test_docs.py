@@ -19,7 +19,19 @@ from pydantic import BaseModel
 from pytest_disagg import hookspecs
 from pytest_disagg.cli.main import COMMANDS, EXIT_BY_KIND, EXIT_CANCELLED, EXIT_INTERNAL, EXIT_OK, EXIT_USAGE, main
 from pytest_disagg.clients.protocol import LoadClient
-from pytest_disagg.config.blocks import CaseName, Gate, MetricRules, Precheck, Slo, Timeouts, VerdictBlock
+from pytest_disagg.config.blocks import (
+    CaseName,
+    Clocks,
+    Gate,
+    MachineRules,
+    MetricRules,
+    ModelSource,
+    Precheck,
+    Slo,
+    Telemetry,
+    Timeouts,
+    VerdictBlock,
+)
 from pytest_disagg.config.resolve import load_cases, offered_cases
 from pytest_disagg.config.settings import RehearseLimits, Settings
 from pytest_disagg.config.sim import FaultKind, SimFault, SimSettings
@@ -29,6 +41,7 @@ from pytest_disagg.plugin.options import OPTIONS
 from pytest_disagg.records.metrics import gating
 from pytest_disagg.records.sample import RequestSample
 from pytest_disagg.records.summary import summarize
+from pytest_disagg.telemetry.names import ENGINE, JOINED
 from pytest_disagg.topology.deadlines import deadlines
 from pytest_disagg.verdict.baseline import ALIASES
 from pytest_disagg.verdict.types import RED, WORDS
@@ -38,8 +51,11 @@ README = ROOT / "README.md"
 CONFIGURATION = ROOT / "docs/configuration.md"
 RESULTS = ROOT / "docs/results.md"
 ENGINES = ROOT / "docs/engines.md"
-MORE = ("history", "jenkins/README", "reports", "slurm", "submit", "test-lists", "verdicts")
-CASE_PAGES = (README, CONFIGURATION, RESULTS, ENGINES)
+TELEMETRY = ROOT / "docs/telemetry.md"
+MACHINE = ROOT / "docs/machine.md"
+CLIENTS = ROOT / "docs/clients.md"
+MORE = ("clients", "history", "jenkins/README", "reports", "slurm", "submit", "test-lists", "verdicts")
+CASE_PAGES = (README, CONFIGURATION, RESULTS, ENGINES, TELEMETRY, MACHINE)
 """Their YAML blocks are whole case files."""
 PAGES = (*CASE_PAGES, *(ROOT / f"docs/{name}.md" for name in MORE))
 
@@ -78,6 +94,8 @@ def says(cell: str, default: object) -> bool:
         return bool(cell) and not re.fullmatch(r"[\d.]+", cell)
     if isinstance(default, bool):
         return cell == str(default).lower()
+    if isinstance(default, (str, tuple)):
+        return cell == ", ".join(f"`{word}`" for word in ([default] if isinstance(default, str) else default))
     return re.fullmatch(r"[\d.]+", cell) is not None and float(cell) == float(str(default))
 
 
@@ -90,6 +108,10 @@ def says(cell: str, default: object) -> bool:
         (VerdictBlock, CONFIGURATION, "Our own blocks"),
         (MetricRules, CONFIGURATION, "Our own blocks"),
         (Slo, CONFIGURATION, "Our own blocks"),
+        (ModelSource, MACHINE, "Models"),
+        (MachineRules, MACHINE, "The machine"),
+        (Clocks, MACHINE, "Clocks"),
+        (Telemetry, TELEMETRY, "The case file"),
         (SimSettings, ENGINES, "Timing model"),
         (SimFault, ENGINES, "Faults"),
     ],
@@ -222,6 +244,21 @@ def test_baseline_examples_give_what_they_show(
         assert capsys.readouterr().out == expected
 
 
+def test_every_field_of_telemetry_is_named() -> None:
+    text = section(TELEMETRY, "Fields of a record")
+    for source, values in JOINED.items():
+        for value in values:
+            assert value in text, f"{source}: {value}"
+    for value, known in ENGINE.items():
+        for name in known.names:
+            assert f"`{name}`" in second_cells(text, value), f"{value}: {name}"
+
+
+def second_cells(text: str, word: str) -> str:
+    """The second cell of each row whose first one is ``word``."""
+    return " ".join(cells[1] for cells in rows(text) if cells[0] == f"`{word}`")
+
+
 def sample(index: int) -> RequestSample:
     """A request of three tokens, with all that a sample can say."""
     begin = float(index)
@@ -256,7 +293,7 @@ def test_verdicts_kinds_and_exit_codes_are_those_of_the_code() -> None:
 
 
 def test_protocols_and_hooks_are_listed() -> None:
-    text = ENGINES.read_text(encoding="utf-8")
+    text = ENGINES.read_text(encoding="utf-8") + CLIENTS.read_text(encoding="utf-8")
     for protocol in (Engine, LoadClient):
         for name in vars(protocol):
             if not name.startswith("_"):

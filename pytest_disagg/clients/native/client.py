@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from pytest_disagg.clients.protocol import LoadPoint, LoadProgress, LoadResult
 from pytest_disagg.records.sample import RequestSample
+from pytest_disagg.version import __version__
 
 
 class NativeClient:
@@ -23,6 +24,10 @@ class NativeClient:
         if importlib.util.find_spec("httptools") is None:
             return "the package httptools is not installed: pip install httptools"
         return None
+
+    def version(self) -> str:
+        """This project's."""
+        return __version__
 
     def probe(
         self, url: str, point: LoadPoint, *, should_stop: Callable[[], str | None] | None = None

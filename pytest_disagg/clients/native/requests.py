@@ -49,11 +49,12 @@ class RequestBuilder:
 
     def build(self, index: int) -> bytes:
         """Head and body of request ``index``."""
-        prompt = self._prompts[index]
-        body = self._body(prompt)
+        body = self.body(index)
         return b"%b%d\r\nContent-Length: %d\r\n\r\n%b" % (self._head, index, len(body), body)
 
-    def _body(self, prompt: Prompt) -> bytes:
+    def body(self, index: int) -> bytes:
+        """The JSON object of request ``index``."""
+        prompt = self._prompts[index]
         fields: dict[str, Any] = {"model": self._point.model, "max_tokens": prompt.output_tokens, "temperature": 0}
         fields["stream"] = self._point.streaming
         if self._point.streaming:

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Callable
 from time import monotonic
 
-from pytest_disagg.clients.dataset import PromptSet, file_prompts, random_prompts
 from pytest_disagg.clients.native import eventloop
 from pytest_disagg.clients.native.arrivals import Arrivals, ClosedLoop, OpenLoop
 from pytest_disagg.clients.native.health import LagMeter, allow_open_files, quiet_gc
@@ -15,6 +14,7 @@ from pytest_disagg.clients.native.pool import Pool
 from pytest_disagg.clients.native.requests import RequestBuilder
 from pytest_disagg.clients.native.target import parse_target, resolve
 from pytest_disagg.clients.native.watch import watching
+from pytest_disagg.clients.prompts import prompts_of, variant
 from pytest_disagg.clients.protocol import ClientHealth, LoadPoint, LoadProgress, LoadResult
 from pytest_disagg.errors import ConfigError, Problem, RunError
 from pytest_disagg.records.sample import RequestSample
@@ -45,8 +45,7 @@ def measure(
     prefer_uvloop: bool,
 ) -> LoadResult:
     """One load; see :meth:`NativeClient.measure`."""
-    variant = f"{repeat}/{point.concurrency}/{point.num_prompts}/{point.isl}/{point.osl}"
-    session = _Session(url, point, variant, warm=True)
+    session = _Session(url, point, variant(point, repeat), warm=True)
     with watching(session.progress, on_progress, should_stop, session.stop):
         samples, health = eventloop.run(session.main, prefer_uvloop=prefer_uvloop)
     if on_progress is not None:
@@ -71,12 +70,12 @@ def measure(
 class _Session:
     """The parts of one load, and the two ways in which it ends early: ``stop`` and its time limit."""
 
-    def __init__(self, url: str, point: LoadPoint, variant: str, *, warm: bool) -> None:
+    def __init__(self, url: str, point: LoadPoint, made_for: str, *, warm: bool) -> None:
         _check(point)
         self._target = parse_target(url)
         self._point = point
         self._warm = warm
-        self.prompts = _prompts(point, variant)
+        self.prompts = prompts_of(point, made_for)
         self._builder = RequestBuilder(self._target, point, self.prompts)
         self._pool: Pool | None = None
         self._load: Load | None = None
@@ -150,20 +149,6 @@ class _Session:
             f"the load did not end within {self._point.timeout_s:g} s: awaited {seen.total} requests, last seen "
             f"{seen.completed} completed, {seen.failed} failed, {seen.in_flight} in flight, {seen.output_chunks} chunks"
         )
-
-
-def _prompts(point: LoadPoint, variant: str) -> PromptSet:
-    if point.dataset_file is not None:
-        return file_prompts(point.dataset_file, point.num_prompts, seed=point.seed)
-    return random_prompts(
-        point.num_prompts,
-        isl=point.isl,
-        osl=point.osl,
-        range_ratio=point.random_range_ratio,
-        seed=point.seed,
-        variant=variant,
-        as_text=point.use_chat_template,
-    )
 
 
 def _arrivals(point: LoadPoint) -> Arrivals:

@@ -5,28 +5,26 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-import aiohttp
-from aiohttp import web
-
+from pytest_disagg.engines.sim import web
 from pytest_disagg.engines.sim.balance import Instance, Pool
 from pytest_disagg.engines.sim.console import log
 from pytest_disagg.engines.sim.faults import Faults
 from pytest_disagg.engines.sim.openai import TOKEN_TEXT, Refusal, error_body
-from pytest_disagg.engines.sim.service import REQUEST_ID, Job, Service, open_stream, without_context
+from pytest_disagg.engines.sim.service import Job, Service, open_stream, without_context
 from pytest_disagg.engines.sim.settings import CoordinatorSettings
-from pytest_disagg.engines.sim.stream import frame
 from pytest_disagg.engines.sim.truth import TruthLog
-from pytest_disagg.engines.sim.upstream import CONNECT_TIMEOUT_S, Exchange, Upstreams
+from pytest_disagg.engines.sim.upstream import Exchange, Upstreams
+from pytest_disagg.engines.sim.web import frame
 
 POLL_UNHEALTHY_S = 0.05
 POLL_HEALTHY_S = 1.0
 POLL_TIMEOUT_S = 2.0
 
 _TOKEN = TOKEN_TEXT.encode()
-_BROKEN = (aiohttp.ClientError, OSError, asyncio.TimeoutError)
+_BROKEN = (OSError, asyncio.TimeoutError)
 
 
 class Coordinator(Service):
@@ -43,16 +41,8 @@ class Coordinator(Service):
         self._ctx = Pool([Instance(f"CTX_{i}", address) for i, address in enumerate(settings.ctx)])
         self._gen = Pool([Instance(f"GEN_{i}", address) for i, address in enumerate(settings.gen)])
         self._upstreams = Upstreams()
-        self._client: aiohttp.ClientSession | None = None
         self._running = 0
         self._forwarded = 0
-
-    @property
-    def client(self) -> aiohttp.ClientSession:
-        """The connections to the servers."""
-        if self._client is None:
-            raise RuntimeError("the client session of the coordinator opens with its app")
-        return self._client
 
     def describe(self) -> str:
         """The settings, for the first line of the log."""
@@ -66,12 +56,15 @@ class Coordinator(Service):
         """What ``/server_info`` shows besides role and model."""
         return {"kind": "coordinator", "no_context": self._no_context}
 
-    def app(self) -> web.Application:
+    def app(self) -> web.App:
         """The routes; ``/cluster_info`` counts what can be routed to."""
         app = super().app()
-        app.router.add_get("/cluster_info", self._cluster_info)
-        app.cleanup_ctx.append(self._lifespan)
+        app.add_get("/cluster_info", self._cluster_info)
         return app
+
+    def close(self) -> None:
+        """Give up the connections to the servers."""
+        self._upstreams.close()
 
     async def work(self) -> None:
         """Ask every server for its health, for ever; without servers, wait."""
@@ -81,7 +74,7 @@ class Coordinator(Service):
     def on_hang(self) -> None:
         """Nothing to stop: streams stand still at their next piece."""
 
-    async def handle(self, job: Job) -> web.StreamResponse:
+    async def handle(self, job: Job) -> web.Answer:
         """Context first, then generation."""
         self._running += 1
         try:
@@ -93,19 +86,11 @@ class Coordinator(Service):
         finally:
             self._running -= 1
 
-    async def _lifespan(self, _app: web.Application) -> AsyncIterator[None]:
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S)
-        connector = aiohttp.TCPConnector(limit=0)
-        async with aiohttp.ClientSession(connector=connector, timeout=timeout) as self._client:
-            yield
-        self._upstreams.close()
-
     async def _poll(self, instance: Instance) -> None:
-        timeout = aiohttp.ClientTimeout(total=POLL_TIMEOUT_S)
         while True:
             try:
-                async with self.client.get(f"{instance.url}/health", timeout=timeout) as answer:
-                    healthy = answer.status == 200
+                asked = self._upstreams.ask(instance.address, "GET", "/health")
+                healthy = (await asyncio.wait_for(asked, POLL_TIMEOUT_S))[0] == 200
             except _BROKEN:
                 healthy = False
             if healthy != instance.healthy:
@@ -134,22 +119,22 @@ class Coordinator(Service):
         with self._ctx.lease() as found:
             server = _found(found, "CTX")
             try:
-                headers = {REQUEST_ID: job.request_id}
-                async with self.client.post(f"{server.url}{job.path}", json=body, headers=headers) as answer:
-                    if answer.status != 200:
-                        raise _refused(server, answer.status, await answer.read())
-                    whole = await answer.json()
+                status, answer = await self._upstreams.ask(
+                    server.address, "POST", job.path, json.dumps(body).encode(), job.request_id
+                )
             except _BROKEN as error:
                 raise _dead(server, error) from error
-        handle = whole["choices"][0]["disaggregated_params"]
+            if status != 200:
+                raise _refused(server, status, answer)
+        handle = json.loads(answer)["choices"][0]["disaggregated_params"]
         if handle is None:
             raise Refusal(f"{server} answered without a context", status=502)
         return {**handle, "request_type": "generation_only"}
 
-    async def _generation(self, job: Job, body: Mapping[str, Any], server: Instance) -> web.StreamResponse:
+    async def _generation(self, job: Job, body: Mapping[str, Any], server: Instance) -> web.Answer:
         data = json.dumps(body, separators=(",", ":")).encode()
         try:
-            async with self._upstreams.post(server.address, job.path, data, job.request_id) as exchange:
+            async with self._upstreams.exchange(server.address, "POST", job.path, data, job.request_id) as exchange:
                 if await exchange.head != 200:
                     raise _refused(server, exchange.head.result(), await exchange.read())
                 if job.request.stream:
@@ -157,16 +142,14 @@ class Coordinator(Service):
                 whole = await exchange.read()
                 await self.hang_if_hung()
                 self._forwarded += 1
-                return web.Response(body=whole, content_type="application/json")
+                return web.Response(whole, content_type="application/json")
         except _BROKEN as error:
             raise _dead(server, error) from error
 
-    async def _pass_on(self, job: Job, exchange: Exchange, server: Instance) -> web.StreamResponse:
+    async def _pass_on(self, job: Job, exchange: Exchange, server: Instance) -> web.Answer:
         """Stream the GEN server's bytes through untouched, each piece as it comes."""
-        response = await open_stream(job.http)
+        stream = open_stream(job.http)
         transport = job.http.transport
-        if transport is None:
-            return response
         chunks = 0
 
         def write(data: bytes) -> None:
@@ -188,11 +171,10 @@ class Coordinator(Service):
             log(f"request {job.request_id}: {refusal}")
             event = json.dumps(error_body(str(refusal), status=refusal.status))
             write(f"data: {event}\n\n".encode())
-            transport.close()
-            return response
+            return stream
         await self.hang_if_hung()
-        await response.write_eof()
-        return response
+        stream.end(b"")
+        return stream
 
 
 def _found(server: Instance | None, kind: str) -> Instance:

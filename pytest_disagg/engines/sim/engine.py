@@ -32,8 +32,15 @@ class SimEngine(BaseEngine):
 
     name = "sim"
 
-    def server(self, request: ServerRequest) -> Launch:
-        """The command of one CTX, GEN or aggregated server. Raises ConfigError on a key of the block it cannot use."""
+    def simulated(self, case: Case) -> bool:
+        """True."""
+        return True
+
+    def server(self, request: ServerRequest, *, bootstrap_port: int = 0) -> Launch:
+        """The command of one CTX, GEN or aggregated server. Raises ConfigError on a key of the block it cannot use.
+
+        With a ``bootstrap_port`` a CTX server meets GEN servers there, as behind sglang-router.
+        """
         case, spec = request.case, request.spec
         block = _Block(case, spec)
         gen = spec.kind == "gen"
@@ -47,6 +54,7 @@ class SimEngine(BaseEngine):
             no_context=gen and without_context(case),
             iteration_log=block.flag("print_iter_log", default=gen and case.id.mode.startswith("gen_only")),
             seed=case.sim.seed,
+            bootstrap_port=bootstrap_port,
             timing=Timing(**{name: getattr(case.sim, name) for name in asdict(Timing())}),
             faults=_faults(case, request.role if spec.kind != "server" else f"SERVER_{request.index}"),
         )

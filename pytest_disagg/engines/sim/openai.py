@@ -36,6 +36,15 @@ class DisaggParams:
 
 
 @dataclass(frozen=True)
+class Bootstrap:
+    """Where the two servers of a request meet, as sglang-router tells both: a CTX server's room, see :mod:`.rooms`."""
+
+    host: str
+    port: int
+    room: int
+
+
+@dataclass(frozen=True)
 class Request:
     """A completion request. ``prompt_tokens`` is counted, not tokenized: see :func:`count_prompt`."""
 
@@ -48,6 +57,7 @@ class Request:
     include_usage: bool
     ignore_eos: bool
     disagg: DisaggParams | None
+    bootstrap: Bootstrap | None = None
 
 
 def error_body(message: str, *, status: int, param: str | None = None, code: str | None = None) -> dict[str, Any]:
@@ -93,6 +103,7 @@ def parse_request(body: dict[str, Any], *, chat: bool, model: str) -> Request:
         include_usage=_boolean(options, "include_usage"),
         ignore_eos=_boolean(body, "ignore_eos"),
         disagg=_disagg_params(body.get("disaggregated_params")),
+        bootstrap=_bootstrap(body),
     )
 
 
@@ -159,6 +170,16 @@ def _disagg_params(value: object) -> DisaggParams | None:
     if not isinstance(request_id, int | None) or not isinstance(state, str | None):
         raise Refusal(f"{key}: expected an integer ctx_request_id and a string opaque_state", param=key)
     return DisaggParams(request_type=kind, ctx_request_id=request_id, opaque_state=state)
+
+
+def _bootstrap(body: dict[str, Any]) -> Bootstrap | None:
+    host, port, room = (body.get(f"bootstrap_{name}") for name in ("host", "port", "room"))
+    if room is None:
+        return None
+    if not isinstance(host, str) or not host or type(port) is not int or not 0 < port < 65536 or type(room) is not int:
+        found = f"bootstrap_host {host!r}, bootstrap_port {port!r}, bootstrap_room {room!r}"
+        raise Refusal(f"found {found}, expected a host, a port and the number of a room", param="bootstrap_room")
+    return Bootstrap(host, port, room)
 
 
 def usage(prompt_tokens: int, completion_tokens: int) -> dict[str, int]:

@@ -8,14 +8,11 @@ import signal
 import socket
 from pathlib import Path
 
-from aiohttp import web
-
 from pytest_disagg.engines.sim.console import log
 from pytest_disagg.engines.sim.service import Service
 from pytest_disagg.engines.sim.truth import TruthLog
 
 BACKLOG = 4096
-KEEPALIVE_S = 3600.0
 FLUSH_S = 0.2
 
 
@@ -64,18 +61,14 @@ async def _serve(
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    runner = web.AppRunner(
-        service.app(),
-        access_log=None,
-        handler_cancellation=True,
-        keepalive_timeout=KEEPALIVE_S,
-        shutdown_timeout=0.1,
-    )
-    await runner.setup()
+    app = service.app()
+    loop = asyncio.get_running_loop()
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.create_server((host, port), family=family, backlog=BACKLOG, reuse_port=reuse_port)
+    servers = [await loop.create_server(app.connection, sock=listener, backlog=BACKLOG)]
     try:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        listener = socket.create_server((host, port), family=family, backlog=BACKLOG, reuse_port=reuse_port)
-        await web.SockSite(runner, listener, backlog=BACKLOG).start()
+        for more in service.ports:
+            servers.append(await loop.create_server(app.connection, host, more, backlog=BACKLOG))
         address = _address(host, listener.getsockname()[1])
         if address_file is not None:
             publish(address_file, address)
@@ -91,7 +84,10 @@ async def _serve(
             task.result()
         log(f"{service.role} stops")
     finally:
-        await runner.cleanup()
+        for server in servers:
+            server.close()
+        await app.close()
+        service.close()
 
 
 async def _flush(truth: TruthLog) -> None:

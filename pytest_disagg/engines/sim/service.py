@@ -11,15 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from aiohttp import web
-
-from pytest_disagg.engines.sim import metrics
+from pytest_disagg.engines.sim import metrics, web
 from pytest_disagg.engines.sim.console import leave, log
 from pytest_disagg.engines.sim.faults import Faults
 from pytest_disagg.engines.sim.openai import Refusal, Renderer, Request, error_body, parse_body, parse_request
 from pytest_disagg.engines.sim.truth import TruthLog
 
-MAX_BODY_BYTES = 64 * 2**20
 REQUEST_ID = "X-Request-Id"
 NO_CONTEXT_ENV = "TRTLLM_DISAGG_BENCHMARK_GEN_ONLY"
 """TensorRT-LLM's switch for decoding without CTX servers; 1 turns it on here too."""
@@ -40,7 +37,6 @@ class Job:
     """A request as it came in. ``received_s`` is CLOCK_MONOTONIC when it was read completely."""
 
     http: web.Request
-    raw: bytes
     body: dict[str, Any]
     request: Request
     request_id: str
@@ -76,7 +72,7 @@ class Service(ABC):
         """What ``/server_info`` shows besides role and model."""
 
     @abstractmethod
-    async def handle(self, job: Job) -> web.StreamResponse:
+    async def handle(self, job: Job) -> web.Answer:
         """Answer a request that nothing is wrong with. Raises Refusal."""
 
     @abstractmethod
@@ -87,15 +83,21 @@ class Service(ABC):
     def on_hang(self) -> None:
         """Called when the service starts to hang."""
 
-    def app(self) -> web.Application:
+    @property
+    def ports(self) -> tuple[int, ...]:
+        """Ports beside the one that is published, where the same routes are served."""
+        return ()
+
+    def app(self) -> web.App:
         """The routes."""
-        app = web.Application(client_max_size=MAX_BODY_BYTES)
-        app.router.add_post("/v1/completions", self._completions)
-        app.router.add_post("/v1/chat/completions", self._chat)
-        app.router.add_get("/health", self._health)
-        app.router.add_get("/v1/models", self._models)
-        app.router.add_get("/metrics", self._metrics)
-        app.router.add_get("/server_info", self._server_info)
+        app = web.App()
+        app.add_post("/v1/completions", self._completions)
+        app.add_post("/v1/chat/completions", self._chat)
+        app.add_get("/health", self._health)
+        app.add_get("/v1/models", self._models)
+        app.add_get("/metrics", self._metrics)
+        app.add_get("/server_info", self._server_info)
+        app.add_get("/model_info", self._model_info)
         return app
 
     async def run(self, address: str) -> None:
@@ -114,6 +116,10 @@ class Service(ABC):
         """The answer while the service starts up; None once it is ready."""
         return None if self._ready else error_response(f"{self.role} is starting", 503)
 
+    @abstractmethod
+    def close(self) -> None:
+        """Give up the connections to other processes."""
+
     async def hang_if_hung(self) -> None:
         """Never return where this process hangs."""
         if self.faults.hung:
@@ -128,19 +134,21 @@ class Service(ABC):
 
     async def _metrics(self, _http: web.Request) -> web.Response:
         page = metrics.render({"sim_requests_total": self.faults.requests, **self.counters()})
-        return web.Response(body=page.encode(), headers={"Content-Type": metrics.CONTENT_TYPE})
+        return web.Response(page.encode(), content_type=metrics.CONTENT_TYPE)
 
     async def _server_info(self, _http: web.Request) -> web.Response:
         return web.json_response({"role": self.role, "model": self.model, "ready": self._ready, **self.info()})
 
-    async def _completions(self, http: web.Request) -> web.StreamResponse:
+    async def _model_info(self, _http: web.Request) -> web.Response:
+        return web.json_response({"served_model_name": self.model, "is_generation": True})
+
+    async def _completions(self, http: web.Request) -> web.Answer:
         return await self._answer(http, chat=False)
 
-    async def _chat(self, http: web.Request) -> web.StreamResponse:
+    async def _chat(self, http: web.Request) -> web.Answer:
         return await self._answer(http, chat=True)
 
-    async def _answer(self, http: web.Request, *, chat: bool) -> web.StreamResponse:
-        raw = await http.read()
+    async def _answer(self, http: web.Request, *, chat: bool) -> web.Answer:
         received_s = time.monotonic()
         if (starting := self.not_ready()) is not None:
             return starting
@@ -154,28 +162,24 @@ class Service(ABC):
         if action == "fail":
             return error_response(f"{self.role} failed this request: fault fail_requests", 500)
         try:
-            body = parse_body(raw)
+            body = parse_body(http.body)
             request = parse_request(body, chat=chat, model=self.model)
-            job = Job(http, raw, body, request, http.headers.get(REQUEST_ID) or uuid.uuid4().hex, received_s)
-            return await (_nothing(job) if action == "empty" else self.handle(job))
+            job = Job(http, body, request, http.headers.get(REQUEST_ID.lower()) or uuid.uuid4().hex, received_s)
+            return _nothing(job) if action == "empty" else await self.handle(job)
         except Refusal as error:
             return error_response(f"{self.role}: {error}", error.status, param=error.param, code=error.code)
 
 
-async def open_stream(http: web.Request) -> web.StreamResponse:
+def open_stream(http: web.Request) -> web.Stream:
     """Send the head of a streamed answer."""
-    response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-cache"})
-    response.enable_chunked_encoding()
-    await response.prepare(http)
-    return response
+    return web.Stream(http, "text/event-stream")
 
 
-async def _nothing(job: Job) -> web.StreamResponse:
+def _nothing(job: Job) -> web.Answer:
     """The fault of an answer without tokens: status 200, well-formed, finished."""
     renderer = Renderer(job.request, job.request_id)
     if not job.request.stream:
         return web.json_response(renderer.whole(0, "stop"))
-    response = await open_stream(job.http)
-    await response.write(renderer.opening() + renderer.event(0, "stop") + renderer.closing(0))
-    await response.write_eof()
-    return response
+    stream = open_stream(job.http)
+    stream.end(renderer.opening() + renderer.event(0, "stop") + renderer.closing(0))
+    return stream

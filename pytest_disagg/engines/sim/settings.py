@@ -43,7 +43,7 @@ class ServerSettings:
 
     ``prefill_chunk_tokens`` bounds the prompt tokens of one iteration. ``fill_gate`` is the number of requests a GEN
     server waits for before its first iteration, 0 for none. With ``no_context`` a GEN server takes requests that no CTX
-    server has seen.
+    server has seen. A CTX server with a ``bootstrap_port`` meets GEN servers in rooms there, as SGLang's do.
     """
 
     role: str
@@ -55,6 +55,7 @@ class ServerSettings:
     no_context: bool = False
     iteration_log: bool = False
     seed: int = 0
+    bootstrap_port: int = 0
     timing: Timing = field(default_factory=Timing)
     faults: tuple[Fault, ...] = ()
 

@@ -6,19 +6,14 @@ import asyncio
 
 from pytest_disagg.engines.sim.openai import Renderer
 from pytest_disagg.engines.sim.truth import TruthLog
-
-
-def frame(data: bytes) -> bytes:
-    """One chunk of HTTP/1.1 chunked transfer coding."""
-    return b"%x\r\n%b\r\n" % (len(data), data)
+from pytest_disagg.engines.sim.web import frame
 
 
 class StreamSink:
     """Writes a request's chunks straight to its connection.
 
-    The bytes bypass the web framework's own write, which costs several times the rest of the path; head and end of the
-    response are the framework's. A slow reader is not waited for: decoding does not stop for one client, and its chunks
-    are bounded by the request's output length.
+    Head and end of the answer are those of :class:`~pytest_disagg.engines.sim.web.Stream`. A slow reader is not waited
+    for: decoding does not stop for one client, and its chunks are bounded by the request's output length.
     """
 
     __slots__ = (

@@ -1,4 +1,4 @@
-"""The coordinator's connections to GEN servers: answers passed on piece by piece, with next to nothing in between."""
+"""Connections to other simulated processes: answers whole, or piece by piece with next to nothing in between."""
 
 from __future__ import annotations
 
@@ -118,7 +118,9 @@ class Upstreams:
         self._idle: dict[str, list[_Connection]] = {}
 
     @asynccontextmanager
-    async def post(self, address: str, path: str, body: bytes, request_id: str) -> AsyncIterator[Exchange]:
+    async def exchange(
+        self, address: str, method: str, path: str, body: bytes = b"", request_id: str = ""
+    ) -> AsyncIterator[Exchange]:
         """Send a JSON body to ``host:port``; the exchange is given up where it is not done when the block ends.
 
         Raises:
@@ -127,7 +129,7 @@ class Upstreams:
         """
         connection = await self._connect(address)
         head = (
-            f"POST {path} HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\n"
+            f"{method} {path} HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\n"
             f"X-Request-Id: {request_id}\r\nContent-Length: {len(body)}\r\n\r\n"
         )
         exchange = connection.start(head.encode("latin-1") + body)
@@ -138,6 +140,14 @@ class Upstreams:
                 self._idle.setdefault(address, []).append(connection)
             else:
                 connection.abort()
+
+    async def ask(
+        self, address: str, method: str, path: str, body: bytes = b"", request_id: str = ""
+    ) -> tuple[int, bytes]:
+        """Status and body of the answer. Raises as :meth:`exchange`, ConnectionError where the answer is cut off."""
+        async with self.exchange(address, method, path, body, request_id) as exchange:
+            status = await exchange.head
+            return status, await exchange.read()
 
     def close(self) -> None:
         """Close what is idle."""

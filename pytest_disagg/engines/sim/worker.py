@@ -7,14 +7,14 @@ import random
 from collections.abc import Mapping
 from typing import Any
 
-from aiohttp import web
-
+from pytest_disagg.engines.sim import web
 from pytest_disagg.engines.sim.batcher import Batcher, Sequence
 from pytest_disagg.engines.sim.faults import Faults
-from pytest_disagg.engines.sim.handover import PARAM, ContextFetcher
+from pytest_disagg.engines.sim.handover import KV, PARAM, ROOMS, ContextFetcher
 from pytest_disagg.engines.sim.kv import BlockStore, encode_handle
 from pytest_disagg.engines.sim.model import TimingModel
 from pytest_disagg.engines.sim.openai import Refusal, Renderer, Request
+from pytest_disagg.engines.sim.rooms import Rooms
 from pytest_disagg.engines.sim.service import Job, Service, error_response, open_stream, without_context
 from pytest_disagg.engines.sim.settings import Kind, ServerSettings
 from pytest_disagg.engines.sim.stream import StreamSink
@@ -39,6 +39,7 @@ class Worker(Service):
         self._batcher = Batcher(kind, settings, self._model)
         self._blocks = BlockStore()
         self._contexts = ContextFetcher(self._model)
+        self._rooms = Rooms() if settings.bootstrap_port else None
         self._no_context = without_context(settings.no_context)
 
     def describe(self) -> str:
@@ -65,14 +66,23 @@ class Worker(Service):
             "no_context": self._no_context,
         }
 
-    def app(self) -> web.Application:
-        """The routes; a CTX server's KV blocks are taken at ``/kv/<key>``."""
+    @property
+    def ports(self) -> tuple[int, ...]:
+        """Where GEN servers come to a CTX server's rooms."""
+        return (self._settings.bootstrap_port,) if self._rooms is not None else ()
+
+    def app(self) -> web.App:
+        """The routes; a CTX server's KV blocks are taken at ``/kv/<key>``, or in rooms on another port."""
         app = super().app()
         if self._kind == "ctx":
-            app.router.add_post("/kv/{key}", self._hand_over)
-        if self._kind == "gen":
-            app.cleanup_ctx.append(self._contexts.lifespan)
+            app.add_post(KV, self._hand_over)
+        if self._rooms is not None:
+            app.add_post(ROOMS, self._come)
         return app
+
+    def close(self) -> None:
+        """Give up the connections to CTX servers."""
+        self._contexts.close()
 
     async def work(self) -> None:
         """Iterate for ever."""
@@ -82,9 +92,24 @@ class Worker(Service):
         """Stop in the middle of whatever runs."""
         self._batcher.hang()
 
-    async def handle(self, job: Job) -> web.StreamResponse:
+    async def handle(self, job: Job) -> web.Answer:
         """Prefill, decode, or both."""
+        if self._rooms is not None:
+            return await self._context_for_room(job, self._rooms)
         return await (self._context(job) if self._kind == "ctx" else self._generate(job))
+
+    async def _context_for_room(self, job: Job, rooms: Rooms) -> web.Answer:
+        request = job.request
+        if request.bootstrap is None:
+            raise Refusal("this CTX server takes requests with a bootstrap_room alone", param="bootstrap_room")
+        sequence = Sequence(prefill=request.prompt_tokens, target=1, head=0, sink=_discard)
+        await rooms.prefill(request.bootstrap.room, request.prompt_tokens, lambda: self._run(sequence))
+        renderer = Renderer(request, job.request_id)
+        if not request.stream:
+            return web.json_response(renderer.whole(1, "length"))
+        stream = open_stream(job.http)
+        stream.end(renderer.opening() + renderer.event(1, "length") + renderer.closing(1))
+        return stream
 
     async def _context(self, job: Job) -> web.Response:
         request = job.request
@@ -103,12 +128,21 @@ class Worker(Service):
 
     async def _hand_over(self, http: web.Request) -> web.Response:
         await self.hang_if_hung()
-        block = self._blocks.take(http.match_info["key"])
+        block = self._blocks.take(http.path.removeprefix(KV))
         if block is None:
             return error_response(f"{self.role} has no such KV block", 404)
         return web.json_response({"ctx_request_id": block.ctx_request_id, "tokens": block.tokens})
 
-    async def _generate(self, job: Job) -> web.StreamResponse:
+    async def _come(self, http: web.Request) -> web.Response:
+        number = http.path.removeprefix(ROOMS)
+        try:
+            if self._rooms is None or not number.removeprefix("-").isdecimal():
+                raise Refusal(f"{self.role} has no room {number!r}", status=404)
+            return web.json_response({"tokens": await self._rooms.come(int(number))})
+        except Refusal as error:
+            return error_response(f"{self.role}: {error}", error.status)
+
+    async def _generate(self, job: Job) -> web.Answer:
         request = job.request
         prefill, head = await self._prepare(request)
         target = self._model.output_tokens(request.max_tokens, request.min_tokens, request.ignore_eos)
@@ -119,22 +153,18 @@ class Worker(Service):
             if self.truth is not None:
                 self.truth.add(job.request_id, 0, target, job.received_s)
             return web.json_response(renderer.whole(target, finish))
-        response = await open_stream(job.http)
-        transport = job.http.transport
-        if transport is None:
-            return response
+        stream = open_stream(job.http)
         sink = StreamSink(
             renderer,
-            transport,
+            job.http.transport,
             finish=finish,
             request_id=job.request_id,
             received_s=job.received_s,
             truth=self.truth,
         )
         await self._run(Sequence(prefill=prefill, target=target, head=head, sink=sink))
-        await response.write(renderer.closing(target))
-        await response.write_eof()
-        return response
+        stream.end(renderer.closing(target))
+        return stream
 
     async def _prepare(self, request: Request) -> tuple[int, int]:
         """Prompt tokens still to prefill, and output tokens that are there already. Raises Refusal."""
@@ -142,6 +172,9 @@ class Worker(Service):
             if request.disagg is not None:
                 raise Refusal("an aggregated server takes no disaggregated_params", param=PARAM)
             return request.prompt_tokens, 0
+        if request.bootstrap is not None:
+            await self._contexts.meet(request.bootstrap, request.prompt_tokens)
+            return 0, 1
         if request.disagg is not None and request.disagg.request_type == "generation_only":
             await self._contexts.fetch(request.disagg, request.prompt_tokens)
             return 0, 1

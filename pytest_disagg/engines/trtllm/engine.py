@@ -41,6 +41,10 @@ class TrtllmEngine(BaseEngine):
         """``trtllm-serve`` is not on PATH."""
         return None if shutil.which(PROGRAM) else f"{PROGRAM} is not on PATH (TensorRT-LLM is not installed here)"
 
+    def check(self, case: Case) -> None:
+        """Blocks with a key of their own, and what the coordinator's file cannot say."""
+        check_case(case)
+
     def secrets(self, case: Case) -> tuple[str, ...]:
         """The key of internal requests, unless the file gives one; an aggregated server has nobody to share it with."""
         return () if case.id.runtime == "alone" or case.document.get(AUTH_KEY) else (AUTH_KEY,)
@@ -87,6 +91,10 @@ class TrtllmEngine(BaseEngine):
             env={**mode_environment(request.case, None), **request.case.coordinator_env},
             files={config: server_list(request)},
         )
+
+    def metrics_url(self, url: str, facts: Mapping[str, str]) -> str | None:
+        """``/prometheus/metrics``: ``/metrics`` are the statistics of iterations."""
+        return f"{url}/prometheus/metrics"
 
     def startup(self, url: str, timeout_s: float) -> Mapping[str, Any] | None:
         """What ``GET /server_info`` says: newer servers give their load times there."""

@@ -15,9 +15,11 @@ import yaml as pyyaml
 from pytest_disagg.config import yaml
 from pytest_disagg.config.case import Case, ServerSpec
 from pytest_disagg.config.overrides import unshared
+from pytest_disagg.engines.options import block_of
 from pytest_disagg.engines.protocol import CoordinatorRequest, Site
-from pytest_disagg.errors import ConfigError, Problem
+from pytest_disagg.errors import ConfigError
 from pytest_disagg.redact import register
+from pytest_disagg.topology.problems import problem
 
 AUTH_KEY = "internal_request_auth_key"
 EXTRA_CONFIG = "extra_llm_api_config_path"
@@ -46,7 +48,7 @@ def check_case(case: Case) -> None:
     for spec in case.servers:
         if AUTH_KEY in spec.engine_config:
             expected = f"{AUTH_KEY} at the top level of the file: servers and coordinator share one"
-            raise ConfigError([Problem(case.path, None, where(spec, AUTH_KEY), "a key", expected)])
+            raise ConfigError([problem(case, f"{block_of(case, spec)}.{AUTH_KEY}", "a key", expected)])
     _check_extra(case, case.document.get("server_config_extra") or {})
 
 
@@ -106,20 +108,14 @@ def _extra(case: Case, spec: ServerSpec, site: Site) -> Mapping[str, Any]:
         return yaml.load(path).data
     except ConfigError as error:
         expected = "a readable file; a relative path is looked up below --disagg-llm-src"
-        raise ConfigError([Problem(case.path, None, where(spec, EXTRA_CONFIG), str(error), expected)]) from error
+        raise ConfigError([problem(case, f"{block_of(case, spec)}.{EXTRA_CONFIG}", str(error), expected)]) from error
 
 
 def _check_extra(case: Case, extra: Mapping[str, Any]) -> None:
     def wrong(key: str, found: str, expected: str) -> ConfigError:
-        return ConfigError([Problem(case.path, None, f"server_config_extra{key}", found, expected)])
+        return ConfigError([problem(case, f"server_config_extra{key}", found, expected)])
 
     if extra.get("num_workers") not in (None, 0, 1):
         raise wrong(".num_workers", repr(extra["num_workers"]), "1: several workers do not share one address")
     if extra.get("disagg_coordinator_url"):
         raise wrong(".disagg_coordinator_url", "a URL", "nothing: the coordinator is started by the run")
-
-
-def where(spec: ServerSpec, key: str) -> str:
-    """The dotted key in the case file."""
-    block = f"server_configs ({spec.name})" if spec.kind == "server" else f"worker_config.{spec.kind}"
-    return f"{block}.{key}"

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pytest_disagg.config.rehearsal import ENGINE as SIMULATED
 from pytest_disagg.launch.slurm.node_check import FAILED as FAILED
@@ -25,7 +25,8 @@ class Wanted:
     """What :mod:`.node_check` looks at. ``readable`` is ``(what it is, path, on every node)``, else on the first alone.
 
     ``models_variable``: LLM_MODELS_ROOT, where the job has it, is a folder that must be readable. ``gpus`` is how many
-    Slurm has to give a node, None where it is not asked for any.
+    Slurm has to give a node, None where it is not asked for any. ``machine`` are the rules that the state of its GPUs
+    is held against (:class:`pytest_disagg.config.blocks.MachineRules`), None where it is not looked at.
     """
 
     version: str
@@ -33,6 +34,7 @@ class Wanted:
     readable: tuple[tuple[str, str, bool], ...] = ()
     models_variable: bool = False
     gpus: int | None = None
+    machine: Mapping[str, Any] | None = None
 
     def text(self) -> str:
         return json.dumps(asdict(self), sort_keys=True)
@@ -75,12 +77,15 @@ def of_job(case: Case, cluster: Cluster, token_file: Path, options: Iterable[str
     reads_models = case.engine != SIMULATED
     if reads_models:
         root = next((word.partition("=")[2] for word in options if word.startswith(MODELS_OPTION)), None)
-        folders = dict.fromkeys(each for each in (root, *(spec.model for spec in case.servers)) if each)
+        # A model that is to be fetched need not be there yet.
+        models = () if case.model_source is not None else (spec.model for spec in case.servers)
+        folders = dict.fromkeys(each for each in (root, *models) if each)
         paths += [("models", path, True) for path in folders if path.startswith("/")]
     loads = (*case.clients, *(load for spec in case.servers for load in spec.clients))
     datasets = dict.fromkeys(str(load.dataset_file) for load in loads if load.dataset_file is not None)
     paths += [("dataset", path, False) for path in datasets]
-    return Wanted(__version__, str(token_file), tuple(paths), models_variable=reads_models, gpus=gpus)
+    machine = None if case.machine is None else case.machine.model_dump()
+    return Wanted(__version__, str(token_file), tuple(paths), reads_models, gpus, machine)
 
 
 def read(lines: Iterable[str]) -> list[Said]:

@@ -24,6 +24,8 @@ FREE_MIB = 100
 DRIVER = Path("/proc/driver/nvidia/gpus")
 NO_FILES = "NoDevFiles"
 """What Slurm says of GPUs that its configuration counts without naming their device files."""
+SMI_S = 30.0
+"""For nvidia-smi to answer, within the limit of all checks."""
 MODELS_VARIABLE = "LLM_MODELS_ROOT"
 
 
@@ -64,6 +66,8 @@ def checks(wanted: Mapping[str, Any], token: str, folder: Path, node: str) -> It
         yield _readable(MODELS_VARIABLE, os.environ[MODELS_VARIABLE])
     if wanted["gpus"]:
         yield _gpus(wanted["gpus"])
+    if wanted["machine"]:
+        yield from _gpu_states(wanted["machine"])
 
 
 def _python() -> Check:
@@ -133,6 +137,27 @@ def _gpus(count: int) -> Check:
     found = min((each for each in (allowed, driver) if each is not None), default=0)
     said = f"{found} (CUDA_VISIBLE_DEVICES: {visible}, driver: {driver})"
     return Check("GPUs", found >= count, said, f"at least {count}")
+
+
+def _gpu_states(rules: Mapping[str, Any]) -> Iterator[Check]:
+    """What the case's rules call a failure, on the nodes too where no role of ours will look."""
+    try:
+        from pytest_disagg.config.blocks import MachineRules
+        from pytest_disagg.machine.findings import findings
+        from pytest_disagg.machine.processes import told
+        from pytest_disagg.machine.smi import SmiError, mine, read
+    except ImportError:
+        return  # the check of the package has said it
+    check, given = "GPU state", MachineRules(**rules)
+    try:
+        gpus = mine(read(min(given.timeout_s, SMI_S)) or (), os.environ)
+    except SmiError as error:
+        yield Check(check, False, str(error), "an nvidia-smi that answers")
+        return
+    for finding in findings(gpus, given, lambda pid: False, told):
+        if finding.action == "fail":
+            found, _, expected = finding.text.partition(", expected ")
+            yield Check(check, False, found.replace(": found ", ": ", 1), expected)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 import shlex
@@ -23,6 +24,7 @@ from pytest_disagg.launch.slurm.roletext import environment_text, profiler_text,
 from pytest_disagg.launch.slurm.spec import BESIDE, JobSpec, Precheck, Step
 from pytest_disagg.rundir.layout import safe_name
 from pytest_disagg.topology.deadlines import Deadlines, deadlines
+from pytest_disagg.topology.filled import check_filled
 from pytest_disagg.topology.placement import COORDINATOR_NODE, Placement, ServerPlacement, place
 
 SIGNAL_RESOLUTION_S = 60.0
@@ -60,12 +62,16 @@ def plan_job(case: Case, cluster: Cluster, rules: Rules | None, given: JobInput)
     """The job of ``case`` on ``cluster``.
 
     Raises:
-        ConfigError: the case needs more GPUs a node than there are, or more time than the job may take.
+        ConfigError: the case needs more GPUs a node than there are, or more time than the job may take, or holds a
+            placeholder that nobody filled.
         UsageError: a path or an option that cannot be passed on.
     """
+    check_filled(case)
+    engines.get(case.engine).check(case)
     placement = place(case)
     _check_gpus(case, cluster)
-    steps = tuple(_profiled(_steps(case, cluster, rules, placement), case, given.profiling))
+    held = (_holding_clocks(step, case, given.python) for step in _steps(case, cluster, rules, placement))
+    steps = tuple(_profiled(held, case, given.profiling))
     container = container_of(cluster, (given.work_dir, *given.visible), given.command.rootdir)
     precheck = _precheck(case, steps)
     prepare_s = cluster.install.timeout_s * (cluster.install.needed + (container.image_import is not None))
@@ -231,7 +237,9 @@ def _steps(case: Case, cluster: Cluster, rules: Rules | None, placement: Placeme
             expected = f"one server: {around[0]} starts the ranks of one. Select it by its name"
             raise ConfigError([Problem(case.path, None, case.id.text, f"{len(placement.servers)} servers", expected)])
         change = environment_of(cluster, largest.role, rules)
-        yield Step(ALONE, _task_nodes(largest), *_before(case, engine, largest.spec, change), mpi)
+        before = _before(case, engine, largest.spec, change)
+        tasks, every = _tasks(case, engine, largest)
+        yield Step(ALONE, tasks, *before, mpi, every_rank=every)
         return
     users = [node for server in placement.servers for node in server.nodes]
     for server in placement.servers:
@@ -239,7 +247,8 @@ def _steps(case: Case, cluster: Cluster, rules: Rules | None, placement: Placeme
         gpus = {"CUDA_VISIBLE_DEVICES": ",".join(map(str, server.shares[0].gpus))} if shared else {}
         change = environment_of(cluster, server.role, rules)
         before = _before(case, engine, server.spec, replace(change, set={**change.set, **gpus}))
-        yield Step(server.role, _task_nodes(server), *before, (*mpi, *(("--overlap",) if shared else ())))
+        tasks, every = _tasks(case, engine, server)
+        yield Step(server.role, tasks, *before, (*mpi, *(("--overlap",) if shared else ())), every_rank=every)
     for role in BESIDE:
         prefix = environment_text(environment_of(cluster, role, rules))
         yield Step(role, (COORDINATOR_NODE,), prefix, options=("--overlap",))
@@ -258,6 +267,16 @@ def _before(case: Case, engine: Engine, spec: ServerSpec, change: EnvironmentCha
     return " ".join(
         filter(None, (environment_text(change), references_text(engine.environment(case, spec)), own))
     ), launcher
+
+
+def _holding_clocks(step: Step, case: Case, python: str) -> Step:
+    """The step with its clocks locked on the nodes too where the launcher, and no role, starts the ranks."""
+    if case.clocks is None or not step.launcher or len(step.nodes) == 1:
+        return step
+    timeout_s = case.machine.timeout_s if case.machine else 30.0
+    request = json.dumps({**case.clocks.model_dump(), "timeout_s": timeout_s})
+    words = shlex.join([python, "-m", "pytest_disagg.machine.holding", request, "--"])
+    return replace(step, launcher=f"{words} {step.launcher}")
 
 
 def _profiled(steps: Iterable[Step], case: Case, ranges: Mapping[str, str]) -> Iterable[Step]:
@@ -284,6 +303,13 @@ def _precheck(case: Case, steps: Iterable[Step]) -> Precheck | None:
             own = environment_text(EnvironmentChange(set=dict(env[role.partition("_")[0]])))
             checked.append(replace(step, role=role, prefix=" ".join(filter(None, (step.prefix, own)))))
     return Precheck(tuple(checked), shlex.join(case.precheck.command), case.precheck.timeout_s)
+
+
+def _tasks(case: Case, engine: Engine, server: ServerPlacement) -> tuple[tuple[int, ...], bool]:
+    """The node of each task of a server's step, and whether each of them plays its part."""
+    if engine.on_every_node(case, server.spec):
+        return server.nodes, len(server.nodes) > 1
+    return _task_nodes(server), False
 
 
 def _task_nodes(server: ServerPlacement) -> tuple[int, ...]:

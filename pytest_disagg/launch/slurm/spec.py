@@ -15,7 +15,8 @@ class Step:
 
     ``task_nodes`` is the node of each task in rank order, as positions in the allocation's list of nodes. ``prefix`` is
     what stands before the job's pytest command in ``pytestCommand``; ``profiler`` and ``launcher`` stand between them.
-    With a ``launcher`` every rank runs the command, else rank 0 alone. ``options`` are further srun options.
+    With a ``launcher``, and with ``every_rank``, every rank runs the command, else rank 0 alone. ``options`` are
+    further srun options.
     """
 
     role: str
@@ -24,6 +25,7 @@ class Step:
     launcher: str = ""
     options: tuple[str, ...] = ()
     profiler: str = ""
+    every_rank: bool = False
 
     @property
     def before_pytest(self) -> str:
@@ -32,7 +34,7 @@ class Step:
     @property
     def ranks(self) -> str:
         """Which of them run the command, as ``slurm_run`` is told (DISAGG_RANKS)."""
-        return "all" if self.launcher else "leader"
+        return "all" if self.launcher or self.every_rank else "leader"
 
     @property
     def nodes(self) -> tuple[int, ...]:

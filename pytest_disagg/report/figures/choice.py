@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from pytest_disagg.report.figures import bars, curve, history, latency, timeline
+from pytest_disagg.report.figures import bars, curve, history, latency, telemetry, timeline
 from pytest_disagg.report.figures.style import title_of, unit_of
 from pytest_disagg.report.model import CaseReport
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pytest_disagg.report.compare import Comparison
 
 HISTORY, CURVE, LATENCY, TIMELINE, BARS = "history", "curve", "latency", "timeline", "bars"
+TELEMETRY = "telemetry"
 MAX_BARS = 12
 """Metrics of a comparison that are drawn; its table has all."""
 
@@ -53,7 +54,18 @@ def figures_of(case: CaseReport) -> Sequence[Planned]:
     if any(role.spans for role in case.roles):
         height = timeline.height_in(case.roles)
         found.append(Planned(TIMELINE, "Stages and roles", height, partial(timeline.draw, roles=case.roles)))
+    if case.telemetry is not None:
+        plot = case.telemetry
+        draw = partial(telemetry.draw, plot=plot, origin_s=_origin_s(case))
+        found.append(Planned(TELEMETRY, "GPUs, hosts and engines", telemetry.height_in(plot), draw))
     return found
+
+
+def _origin_s(case: CaseReport) -> float:
+    """Where the time of a run begins in its figures."""
+    spans = [span.start_s for role in case.roles for span in role.spans]
+    plotted = case.telemetry.panels if case.telemetry else ()
+    return min((*spans, *(line[0][0] for panel in plotted for line in panel.lines.values())), default=0.0)
 
 
 def comparison_figures(comparison: Comparison) -> Sequence[Planned]:

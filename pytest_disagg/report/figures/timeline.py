@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from pytest_disagg.report.figures.style import BLUE, GREY, INK, MUTED, PALE, PURPLE, RED, SKY, YELLOW
+from pytest_disagg.report.figures.style import BLUE, GREY, INK, MUTED, ORANGE, PALE, PURPLE, RED, SKY, TEAL, YELLOW
 from pytest_disagg.report.model import RoleReport
 
 if TYPE_CHECKING:
@@ -14,10 +14,12 @@ if TYPE_CHECKING:
 SERVING = "serving"
 GROUPS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("plan", GREY, ("plan",)),
+    ("prepare", ORANGE, ("prepare",)),
     ("launch", YELLOW, ("launch",)),
     ("ready", PURPLE, ("ready",)),
     ("probe, warm-up", SKY, ("probe", "warm-up")),
     ("measure", BLUE, ("measure",)),
+    ("accuracy", TEAL, ("accuracy",)),
     ("gate, judge, store", INK, ("gate", "judge", "store")),
     ("stop, hold", MUTED, ("stop", "hold")),
     (SERVING, PALE, (SERVING,)),

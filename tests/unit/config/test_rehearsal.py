@@ -40,7 +40,7 @@ def test_a_clusters_case_is_cut_down_and_every_change_is_said(write: Write, disa
         .replace("num_ctx_servers: 2", "num_ctx_servers: 12")
         .replace("num_gen_servers: 1", "num_gen_servers: 2")
     )
-    path = write("x.yaml", f"{text}accuracy: {{enable_accuracy_test: true}}\n")
+    path = write("x.yaml", f"{text}accuracy: {{enable_accuracy_test: true, tasks: gsm8k}}\n")
     case = load_case("disagg-e2e-x", path=path, settings=Settings(engine="sim"), environ={})
     assert case.rehearsal
     assert case.engine == "sim"
@@ -51,7 +51,7 @@ def test_a_clusters_case_is_cut_down_and_every_change_is_said(write: Write, disa
     ]
     for client in case.clients:
         assert client.dataset_file is None
-        assert client.accuracy is None
+        assert not client.accuracy
         assert client.benchmark_client == "native"
         assert not client.use_nv_sa_benchmark
     assert set(case.notes) >= {

@@ -221,19 +221,6 @@ def test_iterations_are_multiplied_on_demand(load: Load, disagg: str, aggregated
             load("disagg-e2e-x", disagg, BOLT_ITER_MULT=wrong)
 
 
-def test_accuracy_counts_only_where_it_is_enabled(load: Load, disagg: str, aggregated: str) -> None:
-    off = disagg.replace("mode: e2e", "only_run_accuracy: true") + "accuracy: {enable_accuracy_test: false}\n"
-    assert load("disagg-e2e-x", off).clients[0].accuracy is None
-    assert not load("disagg-e2e-x", off).clients[0].only_run_accuracy
-    on = off.replace("test: false", "test: true, tasks: {gsm8k: {}}")
-    assert load("disagg-e2e-x", on).clients[0].accuracy == {"enable_accuracy_test": True, "tasks": {"gsm8k": {}}}
-    assert load("disagg-e2e-x", off).notes == ()
-    assert [note[:30] for note in load("disagg-e2e-x", on).notes] == ["accuracy tests are not run by "]
-    assert load("disagg-e2e-x", on).clients[0].only_run_accuracy
-    text = aggregated.replace("name: first", "name: first\n        accuracy_config: {enable_accuracy_test: true}")
-    assert load("aggr-x-large", text).servers[0].clients[0].accuracy == {"enable_accuracy_test": True}
-
-
 def test_other_peoples_clients_warm_up_themselves(load: Load, disagg: str, aggregated: str) -> None:
     for line in ("benchmark_client: agentx", "use_nv_sa_benchmark: true"):
         case = load("disagg-e2e-x", disagg.replace("mode: e2e", line))

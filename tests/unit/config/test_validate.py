@@ -38,8 +38,8 @@ def test_all_problems_at_once_in_the_order_of_their_lines(write: Write, disagg: 
         "such as '1 2 4' or '1,2,4'",
         f"{path}:10: hardware.gpus_per_node: found 0, expected a whole number of at least 1",
         f"{path}:15: worker_config.gen.tensor_parallel_size: found 'four', expected a whole number of at least 1",
-        f"{path}:22: timeouts.stal_s: found the unknown key 'stal_s', expected one of launch_s, ready_s, probe_s, "
-        "warmup_s, measure_s, request_s, store_s, stop_s, grace_s, stall_s, heartbeat_timeout_s "
+        f"{path}:22: timeouts.stal_s: found the unknown key 'stal_s', expected one of prepare_s, launch_s, ready_s, "
+        "probe_s, warmup_s, measure_s, accuracy_s, request_s, store_s, stop_s, grace_s, stall_s, heartbeat_timeout_s "
         "(did you mean 'stall_s'?)",
         f"{path}:23: timeouts.ready_s: found 'soon', expected a number",
     ]

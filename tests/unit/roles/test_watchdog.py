@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,17 @@ def test_tokens_are_progress_and_their_lack_is_a_stall() -> None:
     assert watchdog.stalled() is None
     clock.now = 19.0
     assert "no progress for 10 s (timeouts.stall_s)" in (watchdog.stalled() or "")
+
+
+def test_a_client_that_still_starts_is_not_stalled() -> None:
+    clock, engine = Clock(), Engine()
+    watchdog = Watchdog(engine, list, 10.0, clock=clock)  # type: ignore[arg-type]  # asked for progress alone
+    for clock.now in (9.0, 18.0, 27.0):
+        watchdog.saw(replace(progress(0), starting=True))
+        assert watchdog.stalled() is None
+    watchdog.saw(progress(0))
+    clock.now = 37.0
+    assert watchdog.stalled() is not None
 
 
 def test_news_in_a_log_is_progress(tmp_path: Path) -> None:

@@ -43,6 +43,8 @@ def test_the_serving_stage_is_the_last_one_that_needed_the_servers(rundir: RunDi
     assert serving_stage(rundir) == "probe"
     benchmark(rundir, "plan", "launch", "ready", "probe", "warm-up", "measure", "gate", "judge", "store", "stop")
     assert serving_stage(rundir) == "measure"
+    benchmark(rundir, "ready", "measure", "accuracy", "gate", "judge", "store", "stop")
+    assert serving_stage(rundir) == "accuracy"
 
 
 @pytest.mark.parametrize(("state", "stage"), [("ready", "measure"), ("starting", "ready")])

@@ -190,4 +190,4 @@ def test_as_dict_is_plain_numbers(make_case: MakeCase) -> None:
 
     assert limits.as_dict()["ready_s"] == 3600
     assert all(isinstance(value, float) for value in limits.as_dict().values())
-    assert len(limits.as_dict()) == 13
+    assert len(limits.as_dict()) == 15

@@ -15,8 +15,8 @@ from pytest_disagg.engines.sim.faults import Faults
 from pytest_disagg.engines.sim.kv import BlockStore, decode_handle, encode_handle
 from pytest_disagg.engines.sim.model import TimingModel
 from pytest_disagg.engines.sim.settings import Fault, Timing
-from pytest_disagg.engines.sim.stream import frame
 from pytest_disagg.engines.sim.truth import TruthLog
+from pytest_disagg.engines.sim.web import frame
 
 
 def model(seed: int = 0, **timing: Any) -> TimingModel:

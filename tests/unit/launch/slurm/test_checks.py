@@ -10,7 +10,9 @@ import pytest
 
 from pytest_disagg.config.cluster import Cluster
 from pytest_disagg.launch.slurm import checks, node_check
+from pytest_disagg.machine import smi
 from pytest_disagg.version import __version__
+from tests.standins import nvidia_smi
 from tests.unit.launch.slurm.conftest import MakeCase
 
 TOKEN = Path("/jobs/a/run_id")
@@ -91,6 +93,46 @@ def test_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, visible: str | No
     for index in range(driver):
         (tmp_path / "gpus" / f"0000:{index}").mkdir(parents=True)
     assert made(tmp_path, gpus=4)["GPUs"].ok is ok
+
+
+def test_a_model_that_is_to_be_fetched_need_not_be_there(make_case: MakeCase) -> None:
+    source = {"repo": "org/one"}
+    case = make_case(engine="trtllm", metadata={"model_name": "/m/one"}, model=source)
+    wanted = checks.of_job(case, Cluster(), TOKEN, ["--disagg-models-root=/m"])
+    assert [path for what, path, _ in wanted.readable if what == "models"] == ["/m"]
+
+
+def test_gpus_are_held_against_the_case_s_rules_on_every_node(
+    make_case: MakeCase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = make_case(engine="trtllm", machine={"throttled": "note", "mig": "ignore"})
+    rules = checks.of_job(case, Cluster(), TOKEN, []).machine
+    assert rules is not None
+    assert (rules["ecc"], rules["mig"]) == ("fail", "ignore")
+    assert checks.of_job(make_case(), Cluster(), TOKEN, []).machine is None
+
+    bad = {**nvidia_smi.GPU, "uuid": "GPU-x", "ecc": 2, "reasons": ["hw_slowdown"], "mig": [(60, 40192, "MIG-x")]}
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(smi, "read", lambda timeout_s: smi.parse(nvidia_smi.xml([nvidia_smi.GPU, bad])))
+    assert made(tmp_path, machine=rules)["GPU state"] == (
+        "GPU state",
+        False,
+        "GPU 1 (GPU-x): 2 uncorrected ECC errors since its driver was loaded",
+        "0",
+    )
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    assert "GPU state" not in made(tmp_path, machine=rules)
+    monkeypatch.setattr(smi, "read", lambda timeout_s: None)
+    assert "GPU state" not in made(tmp_path, machine=rules)
+
+
+def test_a_driver_that_does_not_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def hangs(timeout_s: float) -> None:
+        raise smi.SmiError(f"nvidia-smi gave no answer in {timeout_s:g} s")
+
+    monkeypatch.setattr(smi, "read", hangs)
+    check = made(tmp_path, machine={"timeout_s": 300.0})["GPU state"]
+    assert (check.ok, check.found) == (False, "nvidia-smi gave no answer in 30 s")
 
 
 def test_the_exit_code_and_what_is_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from contextlib import nullcontext
 from pathlib import Path
@@ -288,6 +289,22 @@ def test_under_a_launcher_every_rank_runs_the_command(make_job: MakeJob) -> None
     script = render(job)
     assert f"role GEN_0 {shlex.quote(step(job, 'GEN_0').before_pytest)} all " in script
     assert "role BENCHMARK '' leader " in script
+
+
+def test_clocks_are_held_below_the_launcher_of_servers_on_several_nodes(make_job: MakeJob) -> None:
+    job = make_job(engine="trtllm", clocks={"gpu_mhz": 1410, "command": ["sudo", "a b", "$HOME"]})
+    spans = [each for each in job.steps if each.launcher and len(each.nodes) > 1]
+    assert [each.role for each in spans] == ["GEN_0"]
+    *words, request, dashes, launcher = interpret(spans[0].launcher, {"HOME": "/x"}, "pytestCommand").argv
+    assert words[1:] == ["-m", "pytest_disagg.machine.holding"]
+    assert (dashes, launcher) == ("--", "trtllm-llmapi-launch")
+    assert json.loads(request) == {
+        "gpu_mhz": 1410,
+        "memory_mhz": None,
+        "command": ["sudo", "a b", "$HOME"],
+        "timeout_s": 30.0,
+    }
+    assert step(job, "CTX_0").launcher == "trtllm-llmapi-launch"
 
 
 def test_nsys_stands_before_the_launcher(make_job: MakeJob) -> None:

@@ -1,0 +1,1 @@
+"""Accuracy tasks: ``lm_eval`` against a running deployment."""

@@ -1,0 +1,1 @@
+"""What all load generators have in common that are programs of their own."""

@@ -1,0 +1,1 @@
+"""Dynamo: ``python -m dynamo.<backend>`` workers behind ``python -m dynamo.frontend``."""

@@ -1,0 +1,1 @@
+"""vLLM: ``vllm serve`` servers behind ``vllm-router``, or behind a proxy script."""
