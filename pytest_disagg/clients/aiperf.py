@@ -76,7 +76,8 @@ class Aiperf(ToolClient):
         words += ["--use-server-token-count", "--tokenizer", str(folder / TOKENIZER)]
         words += ["--export-level", "records", "--output-artifact-dir", str(folder / ARTIFACTS)]
         words += ["--no-gpu-telemetry", "--no-server-metrics", "--ui-type", "simple"]
-        return Command(tuple(words), _ENVIRONMENT)
+        # What it maps into memory would else stay in the temporary folder when it is killed.
+        return Command(tuple(words), {"AIPERF_DATASET_MMAP_BASE_PATH": str(folder), **_ENVIRONMENT})
 
     def read(self, load: Load, ran: Ran) -> Reading:
         prompts = prompts_of(load.point, variant(load.point, load.repeat))

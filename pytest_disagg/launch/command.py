@@ -11,7 +11,7 @@ from pathlib import Path
 DROPPED_VARIABLES = ("PYTEST_ADDOPTS", "PYTEST_CURRENT_TEST", "PYTEST_PLUGINS", "PYTEST_DEBUG", "PYTEST_THEME")
 DROPPED_PREFIXES = ("PYTEST_XDIST_", "COV_CORE_", "COVERAGE_PROCESS_")
 
-OFF = ("no:cacheprovider", "no:xdist", "no:xdist.looponfail")
+OFF = ("no:cacheprovider", "no:xdist")
 # Of two values for one name pytest takes the last, so these lie over the ini file and over the user's own -o.
 RESET_INI = ("addopts=", "strict_config=false")
 # What an ini file says to a plugin that is off is no mistake of its author.

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pytest_disagg.clients.choice import client_name
 from pytest_disagg.records.record import Record
 from pytest_disagg.roles.session import RoleSession
 from pytest_disagg.store.history import READ_S, open_history
@@ -74,12 +75,16 @@ def grounds_of(session: RoleSession, gpu: str) -> tuple[Grounds, str]:
     check_block(case.verdict, case.path)
     policy_of(options.policy, {}, branch=options.reference_branch)
     accepted = find(options.baseline_dirs)
+    path, words = choice.path, f"baseline: {choice.words}" if choice.path else choice.words
+    meant = client_name(case, None)
+    if path is not None and options.baseline is None and options.client.name != meant:
+        path, words = None, f"no baseline: {path} is of the file's client {meant}, this is {options.client.name}"
     grounds = Grounds(
-        baseline=load_baseline(choice.path) if choice.path else None,
+        baseline=load_baseline(path) if path else None,
         history=RunHistory(options.history, os.environ) if options.history is not None else None,
         policy=options.policy,
         branch=options.reference_branch,
         block=case.verdict,
         accepted=load_accepted(accepted) if accepted else (),
     )
-    return grounds, f"baseline: {choice.words}" if choice.path else choice.words
+    return grounds, words

@@ -110,8 +110,8 @@ class JoinedHistory:
 def of_series(store: Store, key: SeriesKey, *, until: float) -> list[Record]:
     """The records that a store has of a series.
 
-    Documents of TensorRT-LLM's own pipeline name no cluster, node group and, in part, no server: they belong to
-    whichever is asked for, as they do there.
+    Documents of TensorRT-LLM's own pipeline name no cluster, node group, load generator and, in part, no server: they
+    belong to whichever is asked for, as they do there.
 
     Raises:
         StoreError: it could not be read whole.
@@ -136,5 +136,6 @@ def _completed(record: Record, key: SeriesKey) -> Record:
         "s_node_group": key.node_group,
         "s_server_name": key.server,
         "s_client_name": key.client,
+        "s_client_tool": key.tool,
         **record,
     }

@@ -22,7 +22,7 @@ from pytest_disagg.store.truth import Truth, belongs
 from pytest_disagg.verdict.history import HistoryError, SeriesKey, created_ms
 
 FILE_NAME = "index.sqlite"
-_VERSION = 1
+_VERSION = 2
 _FILES_PER_TRANSACTION = 200
 _KEY = tuple(field.name for field in fields(SeriesKey))
 _COLUMNS = ", ".join(f'"{name}"' for name in _KEY)

@@ -1,7 +1,8 @@
 """History as verdicts see it: which records are of one series, and which of them are a reference.
 
-A series is what may be compared: one load of one case, on one engine, cluster, GPU model and node group. Node groups
-are part of the key because two of them that differ by 5 % hide any regression from every statistic.
+A series is what may be compared: one load of one case, on one engine, cluster, GPU model and node group, measured by
+one load generator. Node groups are part of the key because two of them that differ by 5 % hide any regression from
+every statistic.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from pytest_disagg.records.points import case_of
 from pytest_disagg.records.record import Value
 from pytest_disagg.verdict.names import REFERENCE_BRANCH
 
+NATIVE = "native"
+
 
 class HistoryError(DisaggError):
     """The history could not be read: nothing may be called a pass because of it."""
@@ -24,7 +27,10 @@ class HistoryError(DisaggError):
 
 @dataclass(frozen=True)
 class SeriesKey:
-    """What two records must have in common to be compared. Empty text means that the record does not have the field."""
+    """What two records must have in common to be compared. Empty text means that the record does not have the field.
+
+    ``tool`` is empty for ``native``, too: records of times when there was no other client say no less.
+    """
 
     case: str
     server: str
@@ -34,6 +40,7 @@ class SeriesKey:
     cluster: str
     gpu: str
     node_group: str
+    tool: str = ""
 
     @classmethod
     def of(cls, record: Mapping[str, Value]) -> SeriesKey:
@@ -48,6 +55,7 @@ class SeriesKey:
             cluster=str(record.get("s_cluster", "")),
             gpu=str(record.get("s_gpu_type", "")),
             node_group=str(record.get("s_node_group", "")),
+            tool="" if (tool := str(record.get("s_client_tool", ""))) == NATIVE else tool,
         )
 
     def __str__(self) -> str:

@@ -15,6 +15,9 @@ from pytest_disagg.engines.sim.engine import SimEngine
 class OtherEngine(SimEngine):
     name = "other"
 
+    def simulated(self, case):
+        return False
+
     def unavailable(self, case):
         return None if case.model != "unlicensed" else "other: no licence"
 

@@ -160,8 +160,9 @@ def test_aiperf(tmp_path: Path) -> None:
     )
 
 
-def test_aiperf_is_not_told_to_be_offline_and_keeps_nothing_in_the_home_directory(tmp_path: Path) -> None:
+def test_aiperf_is_not_told_to_be_offline_and_keeps_nothing_elsewhere(tmp_path: Path) -> None:
     assert Aiperf().command(Load(URL, POINT, 0, tmp_path)).env == {
+        "AIPERF_DATASET_MMAP_BASE_PATH": str(tmp_path),
         "AIPERF_DATASET_MMAP_CACHE_ENABLED": "false",
         "HF_HUB_OFFLINE": "",
         "TRANSFORMERS_OFFLINE": "",

@@ -36,7 +36,7 @@ def test_a_role_starts_the_very_same_test_and_nothing_else() -> None:
 
 def test_a_role_has_no_cache_no_xdist_and_no_addopts() -> None:
     argv = COMMAND.argv(Path("r.xml"))
-    assert after(argv, "-p") == ["no:cacheprovider", "no:xdist", "no:xdist.looponfail", "pytest_disagg.plugin"]
+    assert after(argv, "-p") == ["no:cacheprovider", "no:xdist", "pytest_disagg.plugin"]
     assert after(argv, "-o") == ["addopts=", "strict_config=false"]
     assert "--capture=no" in argv
 

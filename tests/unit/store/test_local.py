@@ -103,7 +103,7 @@ def test_an_index_of_another_layout_is_built_anew(tmp_path: Path) -> None:
         db.execute("PRAGMA user_version = 99")
     with LocalHistory(tmp_path) as history:
         assert runs(history) == ["run-1"]
-        assert "layout 99, expected 1" in history.notes[0]
+        assert "layout 99, expected 2" in history.notes[0]
 
 
 def test_an_index_that_is_locked_does_not_hide_the_records(tmp_path: Path) -> None:
