@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -14,7 +13,6 @@ class Instance:
     name: str
     address: str
     healthy: bool = False
-    outstanding: int = 0
 
     @property
     def url(self) -> str:
@@ -25,7 +23,11 @@ class Instance:
 
 
 class Pool:
-    """Equal servers: the healthy one with the fewest outstanding requests is next, ties go round."""
+    """Equal servers that can be routed to take turns, as behind TensorRT-LLM's coordinator by default.
+
+    The one with the fewest outstanding requests would seem better, and starves gates: a server whose gate is full
+    answers, has nothing outstanding, and gets what the others wait for.
+    """
 
     def __init__(self, instances: Sequence[Instance]) -> None:
         self.instances = tuple(instances)
@@ -36,20 +38,11 @@ class Pool:
         """How many can be routed to."""
         return sum(instance.healthy for instance in self.instances)
 
-    @contextmanager
-    def lease(self) -> Iterator[Instance | None]:
-        """The next server, counted as outstanding for as long as the block runs; None where none is healthy."""
+    def next(self) -> Instance | None:
+        """The server whose turn it is; None where none is healthy."""
         count = len(self.instances)
-        order = [(self._next + offset) % count for offset in range(count)]
-        healthy = [index for index in order if self.instances[index].healthy]
-        if not healthy:
-            yield None
-            return
-        index = min(healthy, key=lambda candidate: self.instances[candidate].outstanding)
-        self._next = (index + 1) % count
-        instance = self.instances[index]
-        instance.outstanding += 1
-        try:
-            yield instance
-        finally:
-            instance.outstanding -= 1
+        for index in (each % count for each in range(self._next, self._next + count)):
+            if self.instances[index].healthy:
+                self._next = (index + 1) % count
+                return self.instances[index]
+        return None

@@ -81,8 +81,7 @@ class Coordinator(Service):
             body = dict(job.body)
             if not self._no_context:
                 body["disaggregated_params"] = await self._context(job)
-            with self._gen.lease() as server:
-                return await self._generation(job, body, _found(server, "GEN"))
+            return await self._generation(job, body, _found(self._gen.next(), "GEN"))
         finally:
             self._running -= 1
 
@@ -116,16 +115,15 @@ class Coordinator(Service):
         body = {**job.body, "max_tokens": 1, "min_tokens": 1, "stream": False, "disaggregated_params": params}
         body.pop("max_completion_tokens", None)
         body.pop("stream_options", None)
-        with self._ctx.lease() as found:
-            server = _found(found, "CTX")
-            try:
-                status, answer = await self._upstreams.ask(
-                    server.address, "POST", job.path, json.dumps(body).encode(), job.request_id
-                )
-            except _BROKEN as error:
-                raise _dead(server, error) from error
-            if status != 200:
-                raise _refused(server, status, answer)
+        server = _found(self._ctx.next(), "CTX")
+        try:
+            status, answer = await self._upstreams.ask(
+                server.address, "POST", job.path, json.dumps(body).encode(), job.request_id
+            )
+        except _BROKEN as error:
+            raise _dead(server, error) from error
+        if status != 200:
+            raise _refused(server, status, answer)
         handle = json.loads(answer)["choices"][0]["disaggregated_params"]
         if handle is None:
             raise Refusal(f"{server} answered without a context", status=502)

@@ -26,8 +26,8 @@ AGGR = """\
 metadata: {model_name: m}
 hardware: {gpus_per_node: 4}
 server_configs:
-  - {name: one, eplb: <balancer>, client_configs: [{concurrency: 1}]}
-  - {tensor_parallel_size: 2, client_configs: [{concurrency: 1}]}
+  - {name: one, eplb: <balancer>, client_configs: [{concurrency: 1, dataset_file: <data>}]}
+  - {tensor_parallel_size: 2, client_configs: [{concurrency: 1, dataset_file: <data>}]}
 """
 
 

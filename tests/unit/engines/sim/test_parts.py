@@ -128,37 +128,18 @@ class TestPool:
     def pool(self, *healthy: bool) -> Pool:
         return Pool([Instance(f"GEN_{i}", f"h:{i}", state) for i, state in enumerate(healthy)])
 
-    def test_ties_go_round(self) -> None:
+    def test_servers_take_turns(self) -> None:
         pool = self.pool(True, True, True)
-        chosen = []
-        for _ in range(6):
-            with pool.lease() as instance:
-                assert instance is not None
-                chosen.append(instance.name)
 
-        assert chosen == ["GEN_0", "GEN_1", "GEN_2"] * 2
-
-    def test_the_fewest_outstanding_requests_win(self) -> None:
-        pool = self.pool(True, True, True)
-        with pool.lease() as first, pool.lease() as second:
-            with pool.lease() as third:
-                pass
-            with pool.lease() as fourth:
-                pass
-
-        assert first is not None
-        assert second is not None
-        assert third is fourth is pool.instances[2]
-        assert {instance.outstanding for instance in pool.instances} == {0}
+        assert [str(pool.next()) for _ in range(6)] == ["GEN_0 (h:0)", "GEN_1 (h:1)", "GEN_2 (h:2)"] * 2
 
     def test_only_healthy_servers_are_chosen(self) -> None:
-        with self.pool(False, True).lease() as instance:
-            assert instance is not None
-            assert instance.name == "GEN_1"
-        with self.pool(False).lease() as nobody:
-            assert nobody is None
-        with Pool([]).lease() as nobody:
-            assert nobody is None
+        pool = self.pool(False, True, True)
+        assert [str(pool.next()) for _ in range(3)] == ["GEN_1 (h:1)", "GEN_2 (h:2)", "GEN_1 (h:1)"]
+        pool.instances[0].healthy = True
+        assert [str(pool.next()) for _ in range(2)] == ["GEN_2 (h:2)", "GEN_0 (h:0)"]
+        assert self.pool(False).next() is None
+        assert Pool([]).next() is None
 
 
 def test_metrics_are_read_as_they_are_written() -> None:
