@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -11,6 +12,8 @@ from pytest_disagg.rundir.layout import RunDir
 from pytest_disagg.rundir.state import Failure, RoleState, stage_order
 
 ENDED = ("stopped", "failed")
+_OTHER_RANK = re.compile(r"rank \d+ of this step ")
+"""How the exit file of a server's first rank begins where another rank was the cause."""
 
 
 class Watch:
@@ -66,11 +69,14 @@ class Watch:
         signal, code = exit_data.get("signal"), exit_data.get("exit_code")
         how = f"was killed by {signal}" if signal else f"ended with exit code {code}"
         when = "before it started" if state is None else "without a word"
+        # Slurm ends a step at once where one of its ranks fails, and may be quicker than this rank's own last words.
+        reason = str(exit_data.get("reason") or "")
+        message = f"{reason} (its leader was stopped)" if _OTHER_RANK.match(reason) else f"its process {how} {when}"
         return Failure(
             role=role,
             kind="infrastructure",
             stage=self._stage(state),
-            message=f"its process {how} {when}",
+            message=message,
             exit_code=code,
             signal=signal,
             evidence=tuple(tail_lines(self.rundir.pytest_log(role))),

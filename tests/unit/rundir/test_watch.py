@@ -62,6 +62,16 @@ def test_a_role_killed_without_a_word_is_known_by_its_exit_file(rundir: RunDir, 
     assert "killed by SIGKILL without a word" in found.message
 
 
+def test_a_leader_that_was_stopped_names_the_rank_that_ended(rundir: RunDir, watch: Watch) -> None:
+    publish(rundir, RoleState("GEN_0", state="ready", stage="ready", beat=4))
+    reason = "rank 1 of this step ended: killed by SIGKILL"
+    text = '{"role": "GEN_0", "exit_code": null, "signal": "SIGTERM", "reason": "%s"}'
+    write_text(rundir.exit("GEN_0"), text % reason)
+    (found,) = watch.failures()
+    assert found.message == f"{reason} (its leader was stopped)"
+    assert (found.kind, found.signal) == ("infrastructure", "SIGTERM")
+
+
 def test_a_role_that_ended_before_it_started_shows_its_log(rundir: RunDir, watch: Watch) -> None:
     rundir.pytest_log("GEN_0").write_text("ERROR: no such option\n")
     write_text(rundir.exit("GEN_0"), '{"role": "GEN_0", "exit_code": 4, "signal": null, "reason": ""}')
