@@ -41,7 +41,7 @@ if [ -n "${CHECKS:-}" ]; then
     .venv/bin/lint-imports
     .venv/bin/mypy
 fi
-measuring=(tests/local/{native,clients/test_real.py,test_{docs_engine,truth,verdicts}.py})
+measuring=(tests/local/{native,clients/test_real.py,test_{docs_engine,edges,endings,truth,verdicts}.py})
 alone=("${measuring[@]/#/--ignore=}")
 tests=(.venv/bin/python -m pytest --durations=5)
 

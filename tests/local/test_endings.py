@@ -17,9 +17,8 @@ CASE = """
 engine: sim
 cases: [{cases}]
 metadata: {{model_name: tiny}}
-slurm: {{timeout: 600}}
-timeouts: {{launch_s: 40, ready_s: 40, probe_s: 10, warmup_s: 10, stall_s: 20, store_s: 10, stop_s: 10, grace_s: 1}}
-gate: {{min_concurrency_ratio: 0.1, max_client_lag_ms: 5000, max_client_cpu: 100}}
+slurm: {{timeout: 240}}
+timeouts: {{launch_s: 30, ready_s: 20, probe_s: 5, warmup_s: 5, stall_s: 5, store_s: 5, stop_s: 10, grace_s: 1}}
 hardware: {{gpus_per_node: 4{hardware}}}
 sim: {{decode_step_ms: 2}}
 """
