@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,8 +54,7 @@ def upload(
             spooled.append((store, Spool.of(history, store).put(name, records)))
         except HistoryError as error:
             uploaded.append(Uploaded(store, Sent(), (str(error),), 0))
-    uploaded += [_send(history, store, [path], environ, until) for store, path in spooled]
-    return Upload(tuple(uploaded))
+    return Upload((*uploaded, *_send_all(history, [(store, [path]) for store, path in spooled], environ, until)))
 
 
 def flush(history: Path, environ: Mapping[str, str], *, until: float) -> Upload:
@@ -65,8 +64,17 @@ def flush(history: Path, environ: Mapping[str, str], *, until: float) -> Upload:
         UsageError: a store of another package cannot be loaded.
         HistoryError: a spool cannot be read.
     """
-    stores = registry.selected(environ)
-    return Upload(tuple(_send(history, store, Spool.of(history, store).pending(), environ, until) for store in stores))
+    waiting = [(store, Spool.of(history, store).pending()) for store in registry.selected(environ)]
+    return Upload(tuple(_send_all(history, waiting, environ, until)))
+
+
+def _send_all(
+    history: Path, waiting: Sequence[tuple[str, Sequence[Path]]], environ: Mapping[str, str], until: float
+) -> Iterator[Uploaded]:
+    """Send to one store after the other. Each gets an equal share of the time: a dead one leaves some to the next."""
+    for done, (store, paths) in enumerate(waiting):
+        now = time.monotonic()
+        yield _send(history, store, paths, environ, now + (until - now) / (len(waiting) - done))
 
 
 def _send(history: Path, name: str, paths: Sequence[Path], environ: Mapping[str, str], until: float) -> Uploaded:

@@ -64,7 +64,7 @@ def test_a_server_that_goes_down_in_the_middle(lab: Lab, proxy: Proxy, tmp_path:
     # Stored, but we are never told: every later try finds nobody.
     down: list[Manner] = ["cut"] * 100
     proxy.manners = ["pass", "torn", *down]
-    torn = upload(tmp_path, NAME, [record(30), record(31)], lab.through(proxy.url), limit_s=2.0)
+    torn = upload(tmp_path, NAME, [record(30), record(31)], lab.through(proxy.url), limit_s=6.0)
     assert not torn.ok
     proxy.manners = []
     assert flush(tmp_path, lab.through(proxy.url), until=soon()).uploaded[0].sent.known == 2
@@ -100,11 +100,18 @@ def test_a_refused_document_stays_and_the_others_go(lab: Lab, tmp_path: Path) ->
     assert len(lab.documents()) == 10
 
 
-def test_both_stores_are_written(lab: Lab, tmp_path: Path) -> None:
-    both = {**lab.environ, "OPEN_SEARCH_DB_BASE_URL": NOBODY}
-    done = upload(tmp_path, NAME, [record()], both, limit_s=1.0)
+def test_a_store_that_is_down_costs_the_other_nothing(lab: Lab, proxy: Proxy, tmp_path: Path) -> None:
+    proxy.manners = [401]
+    refusing = {**lab.environ, "OPEN_SEARCH_DB_BASE_URL": proxy.url}
+    done = upload(tmp_path / "refusing", NAME, [record()], refusing, limit_s=30.0)
     assert [(each.store, each.ok) for each in done.uploaded] == [("opensearch", True), ("posting", False)]
-    assert [path.name for path in Spool.of(tmp_path, "posting").pending()] == [NAME]
+    assert [path.name for path in Spool.of(tmp_path / "refusing", "posting").pending()] == [NAME]
+
+    # The first one uses up all the time that it may.
+    proxy.manners = ["silent", 201]
+    silent = {**lab.through(proxy.url), "OPEN_SEARCH_DB_BASE_URL": proxy.url}
+    done = upload(tmp_path / "silent", NAME, [record()], silent, limit_s=6.0)
+    assert [(each.store, each.ok) for each in done.uploaded] == [("opensearch", False), ("posting", True)]
 
 
 def test_history_joins_the_folder_and_the_server(lab: Lab, tmp_path: Path) -> None:
