@@ -157,7 +157,9 @@ def _left_behind(ending: Ending) -> Failure | None:
     watch = Watch(ending.rundir, roles, heartbeat_timeout_s=ending.submission.heartbeat_timeout_s)
     late = ending.facts.late if ending.facts else ()
     failures = [each for each in watch.failures() if each.role not in late or each.signal not in SIGNALS_FROM_OUTSIDE]
-    return cause_of(failures)
+    # A role that had to be stopped was late for a reason: what ended by itself was first.
+    first = [each for each in failures if each.role not in late and each.because_of is None]
+    return cause_of(first or failures)
 
 
 def _interrupted(ending: Ending) -> bool:
@@ -172,7 +174,7 @@ def _from_outside(ending: Ending, cause: Failure) -> bool:
     """Whether the cause is what a role, or the job script in its place, says when Slurm ends its job."""
     if cause.kind != "infrastructure":
         return False
-    said = read_json(ending.rundir.exit(cause.role)) or {}
+    said = read_json(ending.rundir.exit(cause.because_of or cause.role)) or {}
     return cause.signal in SIGNALS_FROM_OUTSIDE or "vanished" in cause.message or said.get("reason") == SRUN_ENDED
 
 
@@ -180,12 +182,25 @@ def _with_rank(ending: Ending, cause: Failure) -> Failure:
     """A role that was stopped because another rank of its server ended: that rank is the cause."""
     if cause.signal != "SIGTERM" or cause.because_of is not None:
         return cause
-    said = read_json(ending.rundir.exit(cause.role))
-    reason = str(said.get("reason") or "") if said else ""
-    if "rank" not in reason:
+    reason = _rank_to_blame(ending, cause.role)
+    if not reason:
         return cause
     evidence = (*srun_said(ending.rundir, cause.role), *cause.evidence)
     return replace(cause, message=f"{reason} (its leader was stopped)", evidence=evidence)
+
+
+def _rank_to_blame(ending: Ending, role: str) -> str:
+    """Which other rank of that server ended badly by itself, in its leader's words or, where Slurm left it no time for
+    them, as that rank's own exit file says; empty where none did."""
+    reason = str((read_json(ending.rundir.exit(role)) or {}).get("reason") or "")
+    if "rank" in reason:
+        return reason
+    for rank in range(1, ending.submission.tasks.get(role, 1)):
+        said = read_json(ending.rundir.exit(f"{role}.{rank}")) or {}
+        signal, code = said.get("signal"), said.get("exit_code")
+        if signal != "SIGTERM" and (signal or code):
+            return f"rank {rank} of this step ended: {f'killed by {signal}' if signal else f'exit code {code}'}"
+    return ""
 
 
 def _of_steps(ending: Ending, facts: JobFacts) -> Failure | None:

@@ -24,6 +24,7 @@ LABEL = re.compile(r" *(\d+): ")
 """What ``srun --label`` puts before each line: the number of the task that printed it."""
 STOPPED = (143, 137)
 """The exit codes of a step that was stopped, because another one had failed or because its time was over."""
+_STOPPED_TASK = re.compile(r": (Exited with exit code 143|Terminated)$")
 
 
 def srun_said(rundir: RunDir, step: str) -> list[str]:
@@ -32,12 +33,14 @@ def srun_said(rundir: RunDir, step: str) -> list[str]:
 
 
 def first_srun_error(rundir: RunDir, step: str) -> str:
-    """``: n3: task 2: Exited with exit code 5``, as srun says it of the first task that failed."""
-    for line in srun_said(rundir, step):
-        _, _, said = line.partition("srun: error: ")
-        if ": task" in said:
-            return f": {said.strip()}"
-    return ""
+    """``: n3: task 2: Exited with exit code 5``, as srun says it of the first task that failed.
+
+    One that was stopped because of it may be heard of before.
+    """
+    said = [line.partition("srun: error: ")[2].strip() for line in srun_said(rundir, step)]
+    tasks = [each for each in said if ": task" in each]
+    first = next((each for each in tasks if not _STOPPED_TASK.search(each)), tasks[0] if tasks else "")
+    return f": {first}" if first else ""
 
 
 def failure_before(rundir: RunDir, facts: JobFacts) -> Failure | None:

@@ -16,6 +16,7 @@ from pytest_disagg.launch.slurm.explain import Explanation
 from pytest_disagg.launch.slurm.facts import JobFacts, read_facts
 from pytest_disagg.launch.slurm.junit import merge
 from pytest_disagg.launch.slurm.result import JobResult
+from pytest_disagg.launch.slurm.steps import first_srun_error
 from pytest_disagg.launch.slurm.submission import Submission
 from pytest_disagg.rundir.layout import RunDir
 from pytest_disagg.rundir.outcome import Outcome
@@ -149,6 +150,13 @@ def test_a_step_that_slurm_ended_without_a_word_of_ours(run: Run) -> None:
     assert "node failure" in run.conclude(NODE_FAILURE, signaled=1.0).headline
 
 
+def test_a_step_that_slurm_ended_as_another_role_heard_of_it(run: Run) -> None:
+    run.exit("CTX_0", 0, reason=SRUN_ENDED)
+    said = "infrastructure: CTX_0 failed in stage measure: its process ended with exit code 0 without a word"
+    run.outcome("failed", Failure("GEN_0", "infrastructure", "measure", said, because_of="CTX_0"))
+    assert "node failure" in run.conclude(NODE_FAILURE, signaled=1.0).headline
+
+
 def test_a_cause_of_its_own_stays_the_cause(run: Run) -> None:
     run.outcome("failed", Failure("CTX_0", "functional", "measure", "exit code 7", exit_code=7))
     result = run.conclude(CANCELLED, signaled=1.0)
@@ -177,6 +185,20 @@ def test_the_rank_that_died_is_the_cause(run: Run) -> None:
     assert result.bad_nodes == ("n2",)
 
 
+@pytest.mark.parametrize(
+    ("code", "signal", "words"), [(None, "SIGKILL", "killed by SIGKILL"), (7, None, "exit code 7")]
+)
+def test_a_leader_that_slurm_left_no_time_for_words(run: Run, code: int | None, signal: str | None, words: str) -> None:
+    run.submission = replace(run.submission, tasks={**run.submission.tasks, "GEN_0": 4})
+    run.outcome("failed", from_outside("GEN_0"))
+    run.exit("GEN_0", None, "SIGKILL", SRUN_ENDED)
+    run.exit("GEN_0.1", None, "SIGTERM", "stopped by SIGTERM")
+    run.exit("GEN_0.2", 0)
+    run.exit("GEN_0.3", code, signal)
+    result = run.conclude(steps={**dict.fromkeys(ROLES, 1), "GEN_0": 137})
+    assert f"rank 3 of this step ended: {words} (its leader was stopped)" in result.headline
+
+
 def test_an_install_that_failed(run: Run) -> None:
     (run.rundir.path / "install.log").write_text("pip: no space left\n")
     run.srun("install", "srun: error: n2: task 1: Exited with exit code 5\n")
@@ -185,6 +207,17 @@ def test_an_install_that_failed(run: Run) -> None:
         "infrastructure: install failed in stage launch: the install step failed: n2: task 1: Exited with exit code 5"
     )
     assert "no space left" in run.junit
+
+
+@pytest.mark.parametrize("stopped", ["Exited with exit code 143", "Terminated"])
+def test_a_task_that_was_stopped_is_not_the_one_that_failed(run: Run, stopped: str) -> None:
+    """The leader of a step may end before srun hears of the rank that it ends for."""
+    run.srun("install", f"srun: error: n1: task 0: {stopped}\nsrun: error: n2: task 1: Exited with exit code 5\n")
+    result = run.conclude(stage="install", steps={"install": 5})
+    assert result.headline.endswith("the install step failed: n2: task 1: Exited with exit code 5")
+    assert result.bad_nodes == ("n2",)
+    run.srun("install", f"srun: error: n1: task 0: {stopped}\n")
+    assert first_srun_error(run.rundir, "install") == f": n1: task 0: {stopped}"
 
 
 def test_the_task_that_failed_is_heard_through_what_the_others_print(run: Run) -> None:
@@ -314,6 +347,13 @@ def test_a_role_that_the_job_had_to_stop_is_no_cause(run: Run) -> None:
     run.exit("BENCHMARK", None, "SIGKILL")
     result = run.conclude(steps={**dict.fromkeys(ROLES, 1), "CTX_0": 137, "BENCHMARK": 137}, late=("CTX_0",))
     assert result.headline.startswith("infrastructure: BENCHMARK failed")
+
+
+def test_what_a_role_says_that_the_job_had_to_stop_comes_after_what_ended_by_itself(run: Run) -> None:
+    run.failed(Failure("GEN_0", "infrastructure", "launch", "GEN server 0: cannot start 'x': its guard said nothing"))
+    run.exit("CTX_0", 1, reason=SRUN_ENDED)
+    steps = {**dict.fromkeys(ROLES, 143), "CTX_0": 1}
+    assert run.conclude(steps=steps, late=("GEN_0", "BENCHMARK")).headline.startswith("infrastructure: CTX_0 failed")
 
 
 HOURS = {"allocated": 1.0, "useful": 0.5, "wasted": 0.5}
