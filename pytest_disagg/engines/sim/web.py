@@ -11,7 +11,7 @@ import json
 import socket
 import traceback
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, cast
 
@@ -35,6 +35,8 @@ class Request:
     chunked: bool
     """Whether the client takes an answer of unknown length; one of HTTP/1.0 does not."""
     keep_alive: bool
+    streams: list[Stream] = field(default_factory=list)
+    """The stream that answers it, once its head is out."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,7 @@ class Stream:
         self._transport = request.transport
         headers = (f"Content-Type: {content_type}", "Cache-Control: no-cache", "Transfer-Encoding: chunked")
         self._transport.write(_head(200, request.keep_alive, *headers))
+        request.streams.append(self)
 
     def end(self, data: bytes) -> None:
         """Write the last piece, and that it was the last."""
@@ -158,7 +161,7 @@ class _Connection(asyncio.Protocol):
             if self._head_bytes > MAX_HEAD_BYTES:
                 raise HttpError(Response(b"431: the head is too long", 431))
         except httptools.HttpParserUpgrade:
-            pass  # An offer that is not taken up; the request itself is complete.
+            pass  # An offer that is not taken up; the request itself is complete, as it has no body.
         except httptools.HttpParserCallbackError as error:
             self._refuse(error.__context__)
         except (httptools.HttpParserError, HttpError) as error:
@@ -174,6 +177,10 @@ class _Connection(asyncio.Protocol):
         self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
 
     def on_headers_complete(self) -> None:
+        # The parser takes what follows such an offer for the other protocol: a body would be lost.
+        has_body = self._headers.get("content-length", "0") != "0" or "transfer-encoding" in self._headers
+        if self._parser.should_upgrade() and has_body:
+            raise HttpError(Response(b"501: a request with a body may not offer another protocol", 501))
         if self._headers.get("expect", "").lower() == "100-continue":
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
@@ -205,21 +212,29 @@ class _Connection(asyncio.Protocol):
 
     async def _answer_all(self) -> None:
         keep_alive = True
-        while keep_alive:
-            request = await self._requests.get()
-            keep_alive = request.keep_alive
-            try:
-                answer = await self._app.handler(request.method, request.path)(request)
-            except HttpError as error:
-                answer = error.response
-            except Exception:  # noqa: BLE001 - a bug in one handler is one failed request
-                log(f"{request.method} {request.path} failed\n{traceback.format_exc()}")
-                answer = Response(b"500: see the log", 500)
-            if isinstance(answer, Response):
-                self._send(answer, keep_alive=keep_alive, head_only=request.method == "HEAD")
-            else:
-                keep_alive = keep_alive and answer.ended
-        self._transport.close()
+        try:
+            while keep_alive:
+                request = await self._requests.get()
+                keep_alive = request.keep_alive
+                answer = await self._answer(request)
+                if isinstance(answer, Response):
+                    self._send(answer, keep_alive=keep_alive, head_only=request.method == "HEAD")
+                else:
+                    keep_alive = keep_alive and answer.ended
+        finally:
+            self._transport.close()
+
+    async def _answer(self, request: Request) -> Answer:
+        answer: Answer
+        try:
+            answer = await self._app.handler(request.method, request.path)(request)
+        except HttpError as error:
+            answer = error.response
+        except Exception:  # noqa: BLE001 - a bug in one handler is one failed request
+            log(f"{request.method} {request.path} failed\n{traceback.format_exc()}")
+            answer = Response(b"500: see the log", 500)
+        # Once the head of a stream is out no other answer can follow: it is torn, as its handler left it.
+        return request.streams[-1] if request.streams else answer
 
     def _send(self, answer: Response, *, keep_alive: bool, head_only: bool = False) -> None:
         if self._transport.is_closing():

@@ -10,7 +10,7 @@ import pytest
 from pytest_disagg.engines.sim import web
 from pytest_disagg.engines.sim.web import Answer, App, Request, Response, Stream, json_response
 
-LIMIT_S = 20.0
+LIMIT_S = 60.0
 LAST = b"Connection: close\r\n\r\n"
 
 
@@ -210,6 +210,10 @@ def test_http_1_0_closes_and_gets_no_stream() -> None:
 def test_an_offer_of_another_protocol_is_not_taken_up() -> None:
     answer = answer_to(b"GET /echo HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n")
     assert status(answer) == 200
+    offer = b"POST /echo HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n"
+    assert status(answer_to(offer + b"Content-Length: 0\r\n\r\n")) == 200
+    for body_follows in (b"Content-Length: 5\r\n\r\nhello", b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"):
+        assert status(answer_to(offer + body_follows)) == 501, "the parser drops a body after an offer"
 
 
 def test_a_stream_without_its_end_closes_the_connection() -> None:
@@ -222,6 +226,35 @@ def test_a_stream_without_its_end_closes_the_connection() -> None:
 
     app = App()
     app.add_get("/torn", torn)
+    talk(app, script)
+
+
+def test_a_handler_that_fails_in_its_stream_tears_it(capsys: pytest.CaptureFixture[str]) -> None:
+    async def failing(request: Request) -> Answer:
+        Stream(request, "text/event-stream")
+        request.transport.write(web.frame(b"one"))
+        raise ValueError("no such thing")
+
+    async def script(client: Client) -> None:
+        client.send(b"GET /failing HTTP/1.1\r\n\r\n")
+        assert (await client.rest()).endswith(b"\r\n\r\n3\r\none\r\n")
+
+    app = App()
+    app.add_get("/failing", failing)
+    talk(app, script)
+    assert "ValueError: no such thing" in capsys.readouterr().out
+
+
+def test_an_answer_that_cannot_be_written_closes_the_connection() -> None:
+    async def odd(_request: Request) -> Answer:
+        return Response(status=99)
+
+    async def script(client: Client) -> None:
+        client.send(b"GET /odd HTTP/1.1\r\n\r\n")
+        assert await client.rest() == b""
+
+    app = App()
+    app.add_get("/odd", odd)
     talk(app, script)
 
 
