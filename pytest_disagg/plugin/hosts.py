@@ -18,11 +18,13 @@ def host_to_bind(interface: str | None, environ: Mapping[str, str]) -> str:
     Raises:
         UsageError: neither an interface of this machine nor a name that resolves.
     """
+    source = "--disagg-interface"
     if interface is None:
         nodes = environ.get("SLURM_JOB_NUM_NODES") or environ.get("SLURM_NNODES") or "1"
         if nodes == "1":
             return "127.0.0.1"
         interface = environ.get("SLURMD_NODENAME") or socket.gethostname()
+        source = "this node's name (--disagg-interface, or interface of the cluster file, says another)"
     for address in psutil.net_if_addrs().get(interface, ()):
         if address.family == socket.AF_INET:
             return str(address.address)
@@ -31,5 +33,5 @@ def host_to_bind(interface: str | None, environ: Mapping[str, str]) -> str:
     except OSError as error:
         known = ", ".join(sorted(psutil.net_if_addrs()))
         raise UsageError(
-            f"--disagg-interface: {interface!r} is no interface of this machine ({known}) and does not resolve: {error}"
+            f"{source}: {interface!r} is no interface of this machine ({known}) and does not resolve: {error}"
         ) from error

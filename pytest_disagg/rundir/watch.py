@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 from pytest_disagg.rundir.files import read_json, tail_lines
@@ -72,6 +73,9 @@ class Watch:
         # Slurm ends a step at once where one of its ranks fails, and may be quicker than this rank's own last words.
         reason = str(exit_data.get("reason") or "")
         message = f"{reason} (its leader was stopped)" if _OTHER_RANK.match(reason) else f"its process {how} {when}"
+        # Who could not even start has nowhere to say why but its own report.
+        if state is None and (said := first_failure(self.rundir.junit(role))):
+            message = f"{message}: {said}"
         return Failure(
             role=role,
             kind="infrastructure",
@@ -106,6 +110,18 @@ class Watch:
             ),
             evidence=tuple(tail_lines(self.rundir.pytest_log(role))),
         )
+
+
+def first_failure(junit: Path) -> str:
+    """The first line of the first failure in a junit file; empty where there is none, or no whole file."""
+    from xml.etree import ElementTree
+
+    try:
+        root = ElementTree.parse(junit).getroot()
+    except (OSError, ElementTree.ParseError):
+        return ""
+    said = next((each.get("message", "") for each in root.iter("failure")), "")
+    return said.partition("\n")[0].removeprefix("infrastructure: ")
 
 
 def serving_stage(rundir: RunDir) -> str | None:

@@ -51,3 +51,5 @@ def test_a_name_or_an_address_is_taken() -> None:
 def test_anything_else_names_the_interfaces_there_are() -> None:
     with pytest.raises(UsageError, match=r"--disagg-interface: 'ib9' is no interface of this machine \(.*lo.*\)"):
         host_to_bind("ib9", {})
+    with pytest.raises(UsageError, match=r"this node's name \(--disagg-interface, .*: 'node8' is no interface"):
+        host_to_bind(None, {"SLURM_NNODES": "2", "SLURMD_NODENAME": "node8"})

@@ -80,6 +80,19 @@ def test_a_role_that_ended_before_it_started_shows_its_log(rundir: RunDir, watch
     assert found.evidence == ("ERROR: no such option",)
 
 
+def test_a_role_that_could_not_start_says_why_in_its_report(rundir: RunDir, watch: Watch) -> None:
+    write_text(rundir.exit("GEN_0"), '{"role": "GEN_0", "exit_code": 1, "signal": null, "reason": ""}')
+    message = "infrastructure: --disagg-interface: &apos;n1&apos; does not resolve&#10;more"
+    rundir.junit("GEN_0").write_text(f'<testsuites><testcase><failure message="{message}"/></testcase></testsuites>')
+    (found,) = watch.failures()
+    assert found.message == (
+        "its process ended with exit code 1 before it started: --disagg-interface: 'n1' does not resolve"
+    )
+    publish(rundir, RoleState("GEN_0", state="ready", stage="ready"))
+    (found,) = watch.failures()
+    assert found.message == "its process ended with exit code 1 without a word"
+
+
 @pytest.mark.parametrize("state", ["stopped", "failed"])
 def test_an_exit_file_of_a_role_that_ended_in_order_says_nothing(rundir: RunDir, watch: Watch, state: str) -> None:
     publish(rundir, RoleState("GEN_0", state=state))  # type: ignore[arg-type]
