@@ -15,6 +15,7 @@ import errno
 import fcntl
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -83,10 +84,17 @@ def _fetch(request: FetchRequest) -> Fetched:
             commit = hub.fetch(request, folder)
         else:
             _run(request, folder)
+        # Of a big model this takes minutes, in which what is there can still be gone on from; the rest takes none.
+        _to_disk(folder)
         (folder / SOURCE).unlink()
         size = size_of(folder)
         _write(folder / ORIGIN, {**request.source, "commit": commit})
         _put(request, folder)
+    except FetchError:
+        if request.repo is None:
+            # A command cannot be told to go on from what it left: it would lie there for nothing.
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
     finally:
         request.holder.unlink(missing_ok=True)
     return Fetched(True, size, round(time.monotonic() - began, 3), commit)
@@ -114,17 +122,24 @@ def _run(request: FetchRequest, folder: Path) -> None:
         raise FetchError(f"cannot start {words[0]!r} (model.command): {error.strerror or error}") from error
     if done.returncode:
         how = f"exit code {done.returncode}" if done.returncode > 0 else f"signal {-done.returncode}"
-        raise FetchError(f"model.command {' '.join(words)} ended with {how}, expected 0")
+        raise FetchError(f"model.command {shlex.join(words)} ended with {how}, expected 0")
     if not any(path.name != SOURCE for path in folder.iterdir()):
-        raise FetchError(f"model.command {' '.join(words)} ended with 0 and left nothing in {folder}")
+        raise FetchError(f"model.command {shlex.join(words)} ended with 0 and left nothing in {folder}")
+
+
+def _to_disk(folder: Path) -> None:
+    for path in folder.rglob("*"):
+        if path.is_file() and not path.is_symlink():
+            _flush(path)
+
+
+def _flush(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 def _put(request: FetchRequest, folder: Path) -> None:
     """The whole folder under its own name, unless a process that no lock kept away was faster."""
-    for path in folder.rglob("*"):
-        if path.is_file() and not path.is_symlink():
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
     try:
         folder.rename(request.target)
     except OSError as error:
@@ -154,6 +169,7 @@ def _alone(request: FetchRequest) -> Iterator[None]:
 def _write(path: Path, data: object) -> None:
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     temporary.write_text(json.dumps(data, sort_keys=True), encoding="utf-8")
+    _flush(temporary)
     temporary.replace(path)
 
 

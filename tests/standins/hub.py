@@ -21,7 +21,8 @@ NAME = "stand-in Hugging Face Hub"
 
 
 class Hub:
-    """One repository. ``token``: what a request must bring; ``sent`` are the files that were given out, in order.
+    """One repository. ``token``: what a request must bring; ``sent`` are the files that were given out, in order, and
+    ``revisions`` what they, and what there is, were asked for by.
 
     A file is not given out before ``gate`` is set, where it is cleared.
     """
@@ -29,6 +30,7 @@ class Hub:
     def __init__(self, repo: str, files: dict[str, bytes], *, token: str = "", revision: str = "main") -> None:
         self.repo, self.files, self.token, self.revision = repo, files, token, revision
         self.sent: list[str] = []
+        self.revisions: list[str] = []
         self.asked = threading.Event()
         self.gate = threading.Event()
         self.gate.set()
@@ -76,12 +78,15 @@ class _Handler(BaseHTTPRequestHandler):
         api, files = f"/api/models/{hub.repo}", f"/{hub.repo}/resolve/"
         if path == api or path.startswith(f"{api}/"):
             rest = path[len(api) :].strip("/").split("/")
-            if rest != [""] and rest[1] not in (hub.revision, COMMIT):
-                return self._refuse(404, f"Invalid rev id: {rest[1]}", body, "RevisionNotFound")
+            if rest != [""]:
+                hub.revisions.append(rest[1])
+                if rest[1] not in (hub.revision, COMMIT):
+                    return self._refuse(404, f"Invalid rev id: {rest[1]}", body, "RevisionNotFound")
             return self._json(self._tree() if rest[0] == "tree" else self._info())
         if path.startswith(files):
             revision, _, name = path[len(files) :].partition("/")
             if revision in (hub.revision, COMMIT) and name in hub.files:
+                hub.revisions.append(revision)
                 return self._file(name, body)
         return self._refuse(404, "Repository not found", body, "RepoNotFound")
 

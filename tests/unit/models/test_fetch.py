@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import json
+import os
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -71,6 +72,8 @@ def test_a_snapshot_is_fetched_once(hub: Hub, request_: FetchRequest) -> None:
     assert (asked.target / "model/weights.safetensors").read_bytes() == FILES["model/weights.safetensors"]
     assert origin(asked.target) == {"repo": "org/tiny", "revision": "main", "exclude": ["original/*"], "commit": COMMIT}
     assert beside(asked) == [".tiny.lock", "tiny"]
+    # A branch may move between two questions.
+    assert (hub.revisions[0], set(hub.revisions[1:])) == ("main", {COMMIT})
 
     assert not fetch(asked).fetched
     assert sorted(hub.sent) == ["config.json", "model/weights.safetensors"]
@@ -152,6 +155,24 @@ def test_what_was_fetched_before_a_failure_is_not_fetched_again(hub: Hub, reques
     assert not before & set(hub.sent)
 
 
+def test_a_fetch_that_is_killed_while_the_disk_takes_it_in_is_gone_on_from(
+    hub: Hub, request_: FetchRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(descriptor: int) -> None:
+        if "weights" in str(Path(f"/proc/self/fd/{descriptor}").readlink()):
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", killed)
+        with pytest.raises(KeyboardInterrupt):
+            fetch(request_)
+    hub.sent.clear()
+    stamp = (request_.partial / "model/weights.safetensors").stat().st_mtime_ns
+    assert fetch(request_).fetched
+    assert (request_.target / "model/weights.safetensors").stat().st_mtime_ns == stamp
+    assert hub.sent == []
+
+
 def test_what_was_fetched_of_another_revision_is_thrown_away(hub: Hub, request_: FetchRequest) -> None:
     request_.partial.mkdir(parents=True)
     (request_.partial / program.SOURCE).write_text('{"repo": "org/other"}')
@@ -169,13 +190,16 @@ def test_a_command_fills_the_folder(request_: FetchRequest) -> None:
 @pytest.mark.parametrize(
     ("code", "words"),
     [
-        ("import sys; sys.exit(3)", "ended with exit code 3, expected 0"),
+        ("half.touch(); sys.exit(3)", "ended with exit code 3, expected 0"),
         ("pass", "ended with 0 and left nothing in "),
-        ("import os; os.kill(os.getpid(), 9)", "ended with signal 9"),
+        ("half.touch(); os.kill(os.getpid(), 9)", "ended with signal 9"),
     ],
 )
 def test_a_command_that_fails(request_: FetchRequest, code: str, words: str) -> None:
-    assert words in error_of(by_command(request_, code))
+    prelude = "import os, sys, pathlib; half = pathlib.Path(sys.argv[1], 'half')"
+    assert words in error_of(by_command(request_, f"{prelude}; {code}"))
+    # No other process could go on from what it left.
+    assert beside(request_) == [".tiny.lock"]
 
 
 def test_a_command_that_is_not_there(request_: FetchRequest) -> None:
