@@ -205,6 +205,8 @@ def main() -> None:
         model=MODEL,
         tokenizer=args.tokenizer,
     )
+    if problems := [str(problem) for name in args.peers for problem in registry.get(name).check(point)]:
+        raise SystemExit("\n".join(problems))
     names = ["native", *args.peers]
     sides, versions = {name: Side() for name in names}, dict.fromkeys(names, "")
     with ExitStack() as stack:

@@ -66,10 +66,10 @@ def serve(folder: Path, port: int) -> subprocess.Popen[bytes]:
 def samplers(side: str, url: str, pid: int) -> Sequence[tuple[str, Sampler]]:
     found: list[tuple[str, Sampler]] = [
         ("client", HostSampler()),
-        ("client", ProcessSampler(lambda: [os.getpid()], children=False)),
+        ("client", ProcessSampler([os.getpid()], children=False)),
     ]
     if side == "all":
-        found.append(("server", ProcessSampler(lambda: [pid])))
+        found.append(("server", ProcessSampler([pid])))
         found.append(("server", EngineSampler("", url, lambda: http.get(url, 1.0), print)))
     return found
 

@@ -8,7 +8,7 @@ mkdir -p "$cache"
 overrides=$cache/overrides.txt
 for name in "${@:-aiperf}"; do
     case $name in
-        aiperf) wanted=aiperf==0.13.0 ;;    # 0.9 GB
+        aiperf) wanted=aiperf==0.13.0 ;;    # 0.8 GB
         vllm) wanted=vllm==0.33.0 ;;        # 9 GB with its torch
         sglang) wanted=sglang==0.5.23 ;;    # 9 GB with its torch
         *)

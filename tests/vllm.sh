@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs vllm-router (110 MB, no vLLM) into a virtual environment of its own in ~/.cache, for tests/local/test_vllm.py.
+# Installs vllm-router (101 MB, no vLLM) into a virtual environment of its own in ~/.cache, for tests/local/test_vllm.py.
 # Does nothing where it is there.
 set -euo pipefail
 cd "$(dirname "$0")"

@@ -35,6 +35,7 @@ def run(options: argparse.Namespace) -> int:
     from pytest_disagg.roles.options import RunOptions, baseline_dirs
     from pytest_disagg.rundir.outcome import shown
     from pytest_disagg.rundir.runid import new_run_id, run_id_of
+    from pytest_disagg.topology.deadlines import deadlines
     from pytest_disagg.verdict.quarantine import found_in
 
     if not options.url.startswith(("http://", "https://")):
@@ -52,6 +53,8 @@ def run(options: argparse.Namespace) -> int:
     client = clients.get(name)
     if reason := client.unavailable():
         raise UsageError(f"client {name}: {reason}")
+    patience = f"for at most {deadlines(case).probe_s:g} s (timeouts.probe_s)"
+    print(f"{case.id.text}: asking {redact(options.url)} for tokens, {patience}", flush=True)
     folders = baseline_dirs(search_dirs(options, os.environ), options.llm_src)
     outcome = run_bench(
         RunOptions(

@@ -29,6 +29,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(options: argparse.Namespace) -> int:
     """Remove runs that are neither among the newest ``--keep`` nor younger than ``--older-than``; never a running one.
+    What `disagg rerun` wrote goes with the runs that were made of it.
 
     Raises:
         UsageError: neither limit was given, or the work directory is not there.
@@ -36,23 +37,28 @@ def run(options: argparse.Namespace) -> int:
     import shutil
 
     from pytest_disagg.cli.running import work_dir
-    from pytest_disagg.rundir.sweep import candidates
+    from pytest_disagg.launch.rerun.stale import stale
+    from pytest_disagg.rundir.sweep import candidates, cases_in
 
     if options.keep is None and options.older_than is None:
-        raise UsageError("disagg clean: give --keep N, --older-than D, or both")
+        raise UsageError("found neither limit, expected --keep N, --older-than D, or both")
     folder = work_dir(options, os.environ)
     if not folder.is_dir():
-        raise UsageError(f"disagg clean: {folder} is no directory (--work-dir)")
-    removed = 0
-    for candidate in candidates(folder, keep=options.keep or 0, older_than_s=options.older_than or 0.0):
+        raise UsageError(f"--work-dir: found {folder}, expected a directory")
+    older_than_s = options.older_than or 0.0
+    going = []
+    for candidate in candidates(folder, keep=options.keep or 0, older_than_s=older_than_s):
         if candidate.running:
             print(f"kept {candidate.path}: still running ({candidate.running})")
-            continue
-        print(f"{'would remove' if options.dry_run else 'removed'} {candidate.path}")
+        else:
+            going.append(candidate.path)
+    staying = [path for path in folder.iterdir() if path.is_dir() and path not in going and cases_in(path)]
+    for path in [*going, *stale(folder, staying, older_than_s=older_than_s)]:
+        print(f"{'would remove' if options.dry_run else 'removed'} {path}")
         if not options.dry_run:
-            shutil.rmtree(candidate.path)
-        removed += 1
-    print(f"{removed} runs {'would go' if options.dry_run else 'removed'} from {folder}")
+            shutil.rmtree(path)
+    runs = "1 run" if len(going) == 1 else f"{len(going)} runs"
+    print(f"{runs} {'would go' if options.dry_run else 'removed'} from {folder}")
     return 0
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from pytest_disagg.errors import UsageError
 
 if TYPE_CHECKING:
+    from pytest_disagg.config.case import Case
     from pytest_disagg.config.settings import Settings
 
 DEFAULT_CONFIG_DIR = Path("test_configs")
@@ -91,6 +92,23 @@ def settings(options: argparse.Namespace, environ: Mapping[str, str]) -> Setting
         models_root=options.models_root,
         rehearse_limits=RehearseLimits.parse(options.rehearse_limit or environ.get("DISAGG_REHEARSE_LIMIT", "")),
     )
+
+
+def check_engine(case: Case) -> str | None:
+    """Ask the case's engine what it cannot serve; why nobody could be asked, None where somebody was.
+
+    Raises:
+        ConfigError: every key and mode of the file that it cannot serve.
+    """
+    from pytest_disagg.config.text import did_you_mean
+    from pytest_disagg.engines import registry
+
+    if case.engine in registry.names():
+        registry.get(case.engine).check(case)
+        return None
+    hint = did_you_mean(case.engine, registry.names())
+    known = f"{', '.join(sorted(registry.names()))}{f'; {hint}' if hint else ''}"
+    return f"engine {case.engine!r} is not installed here ({known}): its keys were not looked at"
 
 
 def _llm_src(options: argparse.Namespace, environ: Mapping[str, str]) -> Path | None:

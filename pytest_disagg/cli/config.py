@@ -36,6 +36,7 @@ def run_check(options: argparse.Namespace) -> int:
     """Check all files: a line for each good one on stdout, one for each problem on stderr. 0, or 4 for any problem."""
     from pathlib import Path
 
+    from pytest_disagg.cli.common import check_engine
     from pytest_disagg.config.resolve import Settings, offered_cases
     from pytest_disagg.errors import ConfigError
     from pytest_disagg.topology.deadlines import deadlines
@@ -43,16 +44,19 @@ def run_check(options: argparse.Namespace) -> int:
 
     code = 0
     for file in options.file:
+        unasked: str | None = None
         try:
             cases = offered_cases(Path(file), settings=Settings(sets=tuple(options.set)), environ=os.environ)
             for case in cases:
                 place(case)
                 deadlines(case)
+                unasked = check_engine(case)
         except ConfigError as error:
             print(error, file=sys.stderr)
             code = 4
         else:
-            print(f"{file}: ok ({len(cases)} case{'' if len(cases) == 1 else 's'})")
+            number = "1 case" if len(cases) == 1 else f"{len(cases)} cases"
+            print(f"{file}: ok ({number}){f', but {unasked}' if unasked else ''}")
     return code
 
 

@@ -81,9 +81,11 @@ def run_list(options: argparse.Namespace) -> int:
 
     with _open(options) as history:
         found = [(key, count, newest) for key, count, newest in history.summary() if _has(key, options.words)]
-    rows: list[tuple[str, ...]] = [("case", "load", "engine", "gpu", "cluster", "group", "records", "newest (UTC)")]
+    rows: list[tuple[str, ...]] = [
+        ("case", "load", "engine", "gpu", "cluster", "group", "tool", "records", "newest (UTC)")
+    ]
     rows += [
-        (key.case, _load(key), key.engine, key.gpu, key.cluster, key.node_group, str(count), moment(newest))
+        (key.case, _load(key), key.engine, key.gpu, key.cluster, key.node_group, key.tool, str(count), moment(newest))
         for key, count, newest in found
     ]
     if not found:
@@ -279,7 +281,7 @@ def run_rebuild(options: argparse.Namespace) -> int:
 def _has(key: SeriesKey, words: Sequence[str]) -> bool:
     """Whether each word is a value of the key, or part of its case's name."""
     values = {key.case, _load(key), *_load(key).split("/"), f"con{key.concurrency}", key.engine, key.gpu}
-    values |= {key.cluster, key.node_group}
+    values |= {key.cluster, key.node_group, key.tool}
     return all(word in values or word in key.case for word in words)
 
 

@@ -141,7 +141,7 @@ def _show_points(points: Sequence[Latest], statistic: str, *, as_json: bool) -> 
         print(json.dumps([_plain(each, [name for name, _ in columns]) for each in points], indent=1))
         return
     titles = (*(title for _, title in columns),)
-    rows = [("case", "gpu", "cluster", "group", "point", *titles, "verdict", "age", "run")]
+    rows = [("case", "gpu", "cluster", "group", "tool", "point", *titles, "verdict", "age", "run")]
     low = False
     for each in points:
         cells = []
@@ -165,6 +165,7 @@ def _show_answers(found: Sequence[Answer], *, as_json: bool) -> None:
             "gpu",
             "cluster",
             "group",
+            "tool",
             "SLO",
             "highest",
             *(title for _, title in RATES),
@@ -185,9 +186,9 @@ def _show_answers(found: Sequence[Answer], *, as_json: bool) -> None:
             print(f"{each.title}: {note}")
 
 
-def _where(curve: Any) -> tuple[str, str, str, str]:
+def _where(curve: Any) -> tuple[str, str, str, str, str]:
     case = "/".join(filter(None, (curve.case, curve.server)))
-    return case, curve.gpu, curve.cluster, curve.node_group
+    return case, curve.gpu, curve.cluster, curve.node_group, curve.tool
 
 
 def _word(each: Latest) -> str:

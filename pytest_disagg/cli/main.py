@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
 from typing import NoReturn
 
@@ -54,6 +54,20 @@ class Parser(argparse.ArgumentParser):
         self.print_usage(sys.stderr)
         self.exit(EXIT_USAGE, f"{self.prog}: {message}\n")
 
+    def refuse(self, words: Sequence[str]) -> NoReturn:
+        """End over words that nothing takes; argparse alone would show the usage of all commands, and no near one."""
+        flags = set(self._flags())
+        hints = [did_you_mean(word.partition("=")[0], flags) for word in words if word.startswith("-")]
+        hint = " ".join(filter(None, hints))
+        self.error(f"found {' '.join(words)}, which nothing takes" + (f" ({hint})" if hint else ""))
+
+    def _flags(self) -> Iterator[str]:
+        for action in self._actions:
+            yield from action.option_strings
+            if isinstance(action, argparse._SubParsersAction):
+                for inner in action.choices.values():
+                    yield from inner._flags()
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``disagg`` with ``argv`` (default: the process's) and return the exit code.
@@ -98,7 +112,9 @@ def _dispatch(arguments: list[str]) -> int:
             import_module(f"pytest_disagg.cli.{name}").add_parser(subparsers)
         else:
             subparsers.add_parser(name, help=summary)
-    options = parser.parse_args(arguments)
+    options, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        (subparsers.choices[named] if named else parser).refuse(unknown)
     run: Callable[[argparse.Namespace], int] = options.func
     return run(options)
 

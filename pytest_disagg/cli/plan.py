@@ -24,6 +24,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("target", nargs="+", metavar="TARGET", help="case file, its bare name, or a full test id")
     parser.add_argument("--json", action="store_true", help="JSON: one object, or a list when there are several")
     parser.add_argument("--commands", action="store_true", help="also print the command of each role")
+    parser.add_argument(
+        "--client", metavar="NAME", help="load generator whose commands these are (DISAGG_CLIENT, default: the file's)"
+    )
     add_case_options(parser)
     parser.set_defaults(func=run)
 
@@ -32,6 +35,7 @@ def run(options: argparse.Namespace) -> int:
     """Print the plans of all targets; nothing is printed when one of them has a problem.
 
     Raises:
+        UsageError: there is no load generator of that name.
         ConfigError: the problems of all targets together.
     """
     import json
@@ -57,17 +61,25 @@ def run(options: argparse.Namespace) -> int:
 
 def _plans(target: str, options: argparse.Namespace) -> list[dict[str, Any]]:
     from pytest_disagg.cli.common import search_dirs, settings
+    from pytest_disagg.clients import registry
     from pytest_disagg.config.resolve import load_cases
     from pytest_disagg.engines.protocol import Site
 
     environ = os.environ
     cases = load_cases(target, dirs=search_dirs(options, environ), settings=settings(options, environ), environ=environ)
     site = Site(models_root=options.models_root, llm_src=options.llm_src) if options.commands else None
-    return [plan for case in cases for plan in plans_of(case, site)]
+    if options.client:
+        registry.get(options.client)
+    client = options.client or environ.get("DISAGG_CLIENT") or None
+    return [plan for case in cases for plan in plans_of(case, site, client)]
 
 
-def plans_of(case: Case, site: Site | None = None) -> list[dict[str, Any]]:
-    """The layouts of one case with its limits, notes and, where ``site`` is given, the commands there."""
+def plans_of(case: Case, site: Site | None = None, client: str | None = None) -> list[dict[str, Any]]:
+    """The layouts of one case with its limits, notes and, where ``site`` is given, the commands there.
+
+    ``client`` is the load generator; None: the file's.
+    """
+    from pytest_disagg.cli.common import check_engine
     from pytest_disagg.cli.plan_commands import commands
     from pytest_disagg.engines import registry as engines
     from pytest_disagg.errors import UsageError
@@ -75,8 +87,7 @@ def plans_of(case: Case, site: Site | None = None) -> list[dict[str, Any]]:
     from pytest_disagg.topology.layout import layouts
     from pytest_disagg.topology.placement import place
 
-    if case.engine in engines.names():
-        engines.get(case.engine).check(case)
+    check_engine(case)
     placement = place(case)
     limits = deadlines(case)
     plans = layouts(case, placement)
@@ -93,6 +104,16 @@ def plans_of(case: Case, site: Site | None = None) -> list[dict[str, Any]]:
                 plan["commands"] = commands(case, placement, servers, site)
             except UsageError as error:
                 plan["notes"].append(f"no commands: {error}")
+                continue
+            from pytest_disagg.cli.plan_benchmark import benchmark_commands
+
+            engine = engines.get(case.engine)
+            try:
+                plan["commands"] += benchmark_commands(
+                    case, engine, servers, site, alone=placement.alone, client=client
+                )
+            except UsageError as error:
+                plan["notes"].append(f"no commands of BENCHMARK: {error}")
     return plans
 
 

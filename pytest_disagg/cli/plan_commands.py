@@ -36,7 +36,7 @@ def commands(case: Case, placement: Placement, servers: Sequence[ServerPlacement
     engine = registry.get(case.engine)
     site = replace(site, secrets=dict.fromkeys(engine.secrets(case), MASK))
     shown = [{**entry, "ranks": 1, "around_pytest": []} for entry in _services(case, engine, site)]
-    services = {name: f"{_host(COORDINATOR_NODE)}:0" for name in engine.services(case)}
+    services = dict.fromkeys(engine.services(case), coordinator_address())
     site = replace(site, services=services, shared_dir=RUN_DIR / "shared")
     facts: dict[str, Mapping[str, str]] = {}
     for server in servers:
@@ -56,8 +56,8 @@ def commands(case: Case, placement: Placement, servers: Sequence[ServerPlacement
             case=case,
             role="DISAGG_SERVER",
             host=_host(COORDINATOR_NODE),
-            ctx=[_address(server) for server in placement.of_kind("ctx")],
-            gen=[_address(server) for server in servers if server.kind != "ctx"],
+            ctx=[address(server) for server in placement.of_kind("ctx")],
+            gen=[address(server) for server in servers if server.kind != "ctx"],
             ctx_facts=[facts.get(server.role, {}) for server in placement.of_kind("ctx")],
             gen_facts=[facts.get(server.role, {}) for server in servers if server.kind != "ctx"],
             config_dir=RUN_DIR / "config" / "DISAGG_SERVER",
@@ -99,7 +99,7 @@ def _request(case: Case, server: ServerPlacement, site: Site, rank: int, *, ever
         site=site,
         node_rank=rank,
         nodes=len(server.nodes) if every else 1,
-        rendezvous=_address(server) if every and len(server.nodes) > 1 else "",
+        rendezvous=address(server) if every and len(server.nodes) > 1 else "",
     )
 
 
@@ -107,8 +107,14 @@ def _host(node: int) -> str:
     return f"node{node}"
 
 
-def _address(server: ServerPlacement) -> str:
+def address(server: ServerPlacement) -> str:
+    """Stands for where a server listens."""
     return f"{_host(server.nodes[0])}:0"
+
+
+def coordinator_address() -> str:
+    """Stands for where the coordinator listens, and the services beside it."""
+    return f"{_host(COORDINATOR_NODE)}:0"
 
 
 def _shown(role: str, launch: Launch, env: Mapping[str, str]) -> dict[str, Any]:

@@ -70,7 +70,8 @@ def _command(command: dict[str, Any]) -> Iterable[str]:
     launcher = shlex.join(command["around_pytest"])
     of = f" of {command['ranks']}"
     started = f", started by pytest on rank 0{of}" if launcher else ""
-    yield f"{INDENT}{command['role']}" + (f", node {command['node_rank']}{of}" if "node_rank" in command else started)
+    place = f", node {command['node_rank']}{of}" if "node_rank" in command else started
+    yield f"{INDENT}{command['role']}" + (f", {command['stage']} {command['name']}" if "stage" in command else place)
     if launcher:
         yield f"{INDENT * 2}each rank: {launcher} pytest"
     yield INDENT * 2 + " ".join([*environment, shlex.join(command["argv"])])

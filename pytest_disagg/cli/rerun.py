@@ -43,7 +43,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument("--dry-run", action="store_true", help="write the case file, print what would be started")
     parser.add_argument(
-        "--strict", action="store_true", help="error where package or image are not those of the run (exit code 4)"
+        "--strict", action="store_true", help="error where versions or image are not those of the run (exit code 4)"
     )
     parser.add_argument("--local", action="store_true", help="on this machine, also what ran as a job")
     parser.add_argument(
@@ -156,7 +156,12 @@ def _local(made: Again, options: argparse.Namespace, run_id: str, work_dir: Path
         UsageError: the engine cannot run here; with --strict: something differs.
     """
     from pytest_disagg.engines import registry
-    from pytest_disagg.launch.rerun.differ import image_difference, package_differences
+    from pytest_disagg.launch.rerun.differ import (
+        client_difference,
+        image_difference,
+        package_differences,
+        version_differences,
+    )
     from pytest_disagg.launch.rerun.local import local_rerun
 
     alone = len(options.target) == 1
@@ -164,8 +169,10 @@ def _local(made: Again, options: argparse.Namespace, run_id: str, work_dir: Path
     # The engine of a conftest is known to its pytest alone.
     if made.case.engine in registry.names() and (reason := registry.get(made.case.engine).unavailable(made.case)):
         raise UsageError(f"{made.kept.target}: engine {made.case.engine}: {reason}")
-    container = image_difference(made.kept.content, None) if made.recipe.launch else []
-    _say(made.kept, [*package_differences(made.kept.content), *container], each.notes, options)
+    then = made.kept.content
+    container = image_difference(then, None) if made.recipe.launch else []
+    differences = [*package_differences(then), *version_differences(then), *client_difference(then), *container]
+    _say(made.kept, differences, each.notes, options)
     return each
 
 
@@ -180,7 +187,7 @@ def _task(
     from pytest_disagg.cli.slurm import cluster_of
     from pytest_disagg.config.cluster import find_file
     from pytest_disagg.engines import registry
-    from pytest_disagg.launch.rerun.differ import image_difference, package_differences
+    from pytest_disagg.launch.rerun.differ import image_difference, package_differences, version_differences
     from pytest_disagg.launch.rerun.job import cluster_again, wanted_again, with_image
     from pytest_disagg.launch.slurm import submit
     from pytest_disagg.launch.slurm.campaign import Task
@@ -198,6 +205,8 @@ def _task(
     # What a node installs, or has in its own Python, is not what runs here.
     own = cluster.python is None and not cluster.install.needed
     differences = package_differences(made.kept.content) if own else []
+    if own and cluster.container == "none":
+        differences += version_differences(made.kept.content)
     differences += image_difference(made.kept.content, cluster.image if cluster.container != "none" else None)
     _say(made.kept, differences, [*notes, *more], options)
     test = submit.prepare(wanted).submission.test

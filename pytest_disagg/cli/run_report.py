@@ -93,4 +93,5 @@ def _counts(endings: Sequence[Ending]) -> str:
     counts["quarantined"] = sum(ending.quarantined for ending in endings)
     green = len(endings) - red - sum(counts.values())
     words = [f"{green} green", f"{red} red", *(f"{number} {word}" for word, number in counts.items() if number)]
-    return f"{len(endings)} cases: {', '.join(words)}"
+    number = "1 case" if len(endings) == 1 else f"{len(endings)} cases"
+    return f"{number}: {', '.join(words)}"

@@ -28,6 +28,7 @@ def run(options: argparse.Namespace) -> int:
     from pytest_disagg.launch.up import up_disagg
 
     case = one_case(options.target, options, os.environ)
+    _check(case)
     if case.id.runtime == "alone":
         outcome = _alone(case, options)
     else:
@@ -35,6 +36,28 @@ def run(options: argparse.Namespace) -> int:
     if outcome.cause is not None:
         _say(outcome.cause.text())
     return outcome_code(outcome)
+
+
+def _check(case: Case) -> None:
+    """Refuse what would end soon after its start, or start in part only.
+
+    Raises:
+        ConfigError: a placeholder that nobody filled, what its engine cannot serve.
+        UsageError: the case needs more than this machine.
+    """
+    from pytest_disagg.engines import registry as engines
+    from pytest_disagg.errors import UsageError
+    from pytest_disagg.roles.nodes import machines_of
+    from pytest_disagg.topology.filled import check_filled
+
+    check_filled(case)
+    engine = engines.get(case.engine)
+    engine.check(case)
+    if (nodes := machines_of(case, engine)) > 1:
+        raise UsageError(
+            f"{case.id.text}: needs {nodes} nodes, this is one machine; --engine sim rehearses it here, "
+            "disagg run takes it to Slurm"
+        )
 
 
 def _say(text: str) -> None:
@@ -47,13 +70,14 @@ def _say(text: str) -> None:
 def _role_options(case: Case, options: argparse.Namespace) -> dict[str, str | list[str] | None]:
     from pytest_disagg.cli.running import work_dir
 
+    # Absolute: roles start in the run directory.
     return {
-        "config-dir": [str(case.path.parent)],
-        "llm-src": str(options.llm_src) if options.llm_src else None,
+        "config-dir": [str(case.path.parent.absolute())],
+        "llm-src": str(options.llm_src.absolute()) if options.llm_src else None,
         "engine": options.engine,
         "set": list(options.set),
         "rehearse-limit": options.rehearse_limit,
-        "models-root": str(options.models_root) if options.models_root else None,
+        "models-root": str(options.models_root.absolute()) if options.models_root else None,
         "work-dir": str(work_dir(options, os.environ)),
         "interface": "127.0.0.1",
     }

@@ -47,7 +47,7 @@ def run(options: argparse.Namespace) -> int:
     path = folder(options)
     stores = registry.selected(os.environ)
     if not stores:
-        raise UsageError(f"disagg upload: no store is selected: set one of {', '.join(registry.VARIABLES)}")
+        raise UsageError(f"no store is selected: set one of {', '.join(registry.VARIABLES)}")
     named = _named(options.records)
     if options.dry_run:
         for store in stores:

@@ -145,7 +145,7 @@ def run_accept(options: argparse.Namespace) -> int:
 def _acceptance(verdict: Verdict, records: Sequence[Record], options: argparse.Namespace) -> Acceptance:
     from pytest_disagg.records.points import group
     from pytest_disagg.verdict.accepted import Acceptance, today
-    from pytest_disagg.verdict.history import created_ms
+    from pytest_disagg.verdict.history import SeriesKey, created_ms
 
     point = next(each for each in group(records) if (each.case, each.label) == (verdict.case, verdict.point))
     record = point.first
@@ -161,6 +161,7 @@ def _acceptance(verdict: Verdict, records: Sequence[Record], options: argparse.N
         by=options.by,
         gpu=str(record.get("s_gpu_type", "")),
         cluster=str(record.get("s_cluster", "")),
+        tool=SeriesKey.of(record).tool,
     )
 
 

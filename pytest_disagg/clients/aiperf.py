@@ -15,20 +15,18 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pytest_disagg.clients.dataset import PromptSet
 from pytest_disagg.clients.native.requests import RequestBuilder
 from pytest_disagg.clients.native.target import parse_target
 from pytest_disagg.clients.prompts import prompts_of, variant
-from pytest_disagg.clients.protocol import LoadPoint
-from pytest_disagg.clients.tool.client import Command, Load, NoResult, Reading, ToolClient, positive_problems
+from pytest_disagg.clients.tool.client import Command, Load, NoResult, Reading, ToolClient
 from pytest_disagg.clients.tool.lists import UNSAID
 from pytest_disagg.clients.tool.program import Program
 from pytest_disagg.clients.tool.run import Ran
 from pytest_disagg.clients.tool.times import Request, sample
-from pytest_disagg.errors import Problem
 
 REQUESTS = "inputs.json"
 TOKENIZER = "tokenizer"
@@ -52,18 +50,16 @@ class Aiperf(ToolClient):
 
     name = "aiperf"
     program = Program(client=name, distribution="aiperf", install="pip install aiperf", command="aiperf")
+    makes_prompts = False
     began = re.compile(r"Phase profiling \(profiling\) started|System state: ready -> profiling")
 
-    def check(self, point: LoadPoint) -> list[Problem]:
-        return positive_problems(point)
+    def files(self, load: Load) -> Mapping[str, Iterable[bytes]]:
+        prompts = prompts_of(load.point, variant(load.point, load.repeat))
+        tokenizer = {f"{TOKENIZER}/{name}": [json.dumps(document).encode()] for name, document in _TOKENIZER.items()}
+        return {REQUESTS: _bodies(load, prompts), **tokenizer}
 
     def command(self, load: Load) -> Command:
         point, folder = load.point, load.folder
-        prompts = prompts_of(point, variant(point, load.repeat))
-        (folder / REQUESTS).write_bytes(b"".join(_bodies(load, prompts)))
-        for name, document in _TOKENIZER.items():
-            (folder / TOKENIZER).mkdir(exist_ok=True)
-            (folder / TOKENIZER / name).write_text(json.dumps(document), encoding="utf-8")
         words = ["profile", "--model", point.model, "--url", load.url.rstrip("/")]
         words += ["--endpoint-type", "chat" if point.use_chat_template else "completions"]
         words += ["--streaming"] if point.streaming else []

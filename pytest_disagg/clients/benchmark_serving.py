@@ -15,26 +15,14 @@ import re
 from typing import Any
 
 from pytest_disagg.clients.native.target import parse_target
-from pytest_disagg.clients.protocol import LoadPoint
-from pytest_disagg.clients.tool.client import (
-    Command,
-    Load,
-    Reading,
-    ToolClient,
-    positive_problems,
-    tokenizer_of,
-    tokenizer_problems,
-)
-from pytest_disagg.clients.tool.lists import columns, number, read_object, request
+from pytest_disagg.clients.tool.client import Command, Load, Reading, ToolClient, tokenizer_of
+from pytest_disagg.clients.tool.lists import NO_LENGTHS, NO_STARTS, columns, number, read_object, request
 from pytest_disagg.clients.tool.program import Program
 from pytest_disagg.clients.tool.run import Ran
 from pytest_disagg.clients.tool.times import placed
-from pytest_disagg.errors import Problem
 
 RESULT = "result.json"
 LISTS = ("input_lens", "output_lens", "ttfts", "itls", "e2els", "errors")
-NO_STARTS = "{}: says no start times; they were worked out from each request's latency and the load's duration"
-NO_LENGTHS = "{}: does not say how many tokens each request asked for, so the gate cannot hold answers to their length"
 
 
 class BenchmarkServing(ToolClient):
@@ -48,9 +36,6 @@ class BenchmarkServing(ToolClient):
         module="tensorrt_llm.serve.scripts.benchmark_serving",
     )
     began = re.compile(r"^Maximum request concurrency:", re.MULTILINE)
-
-    def check(self, point: LoadPoint) -> list[Problem]:
-        return [*positive_problems(point), *tokenizer_problems(self.name, point)]
 
     def command(self, load: Load) -> Command:
         point, path = load.point, tokenizer_of(load.point)
@@ -93,13 +78,7 @@ class BenchmarkServing(ToolClient):
             )
             for prompt, output, ttft, itl, e2el, error in columns(document, LISTS)
         ]
-        samples = placed(
-            requests,
-            concurrency=point.concurrency,
-            at_a_rate=point.request_rate is not None,
-            duration_s=duration_s,
-            began_s=ran.began_s,
-        )
+        samples = placed(requests, point, duration_s=duration_s, began_s=ran.began_s)
         notes = [NO_STARTS.format(self.name), *([] if known else [NO_LENGTHS.format(self.name)])]
         if len(samples) > point.num_prompts:
             notes.append(

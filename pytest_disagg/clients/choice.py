@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from pytest_disagg.config.case import Case
+from pytest_disagg.config.case import NATIVE, Case
 from pytest_disagg.errors import UsageError
 
-NATIVE = "native"
 NV_SA = "nv_sa_benchmark"
 """The program that ``use_nv_sa_benchmark: true`` means, as the name of a client."""
 

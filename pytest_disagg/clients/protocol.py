@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from pytest_disagg.errors import Problem
 from pytest_disagg.records.sample import RequestSample
 
 
@@ -110,6 +111,10 @@ class LoadClient(Protocol):
 
     def version(self) -> str:
         """Of the tool, for the manifest; ``unknown`` where it cannot be told. Never raises."""
+        ...
+
+    def check(self, point: LoadPoint) -> list[Problem]:
+        """What of ``point`` this client cannot send, and who can; asked before anything is deployed."""
         ...
 
     def probe(

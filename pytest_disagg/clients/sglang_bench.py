@@ -14,16 +14,8 @@ from __future__ import annotations
 import re
 
 from pytest_disagg.clients.protocol import LoadPoint
-from pytest_disagg.clients.tool.client import (
-    Command,
-    Load,
-    Reading,
-    ToolClient,
-    positive_problems,
-    tokenizer_of,
-    tokenizer_problems,
-)
-from pytest_disagg.clients.tool.lists import columns, number, read_object, request
+from pytest_disagg.clients.tool.client import Command, Load, Reading, ToolClient, tokenizer_of
+from pytest_disagg.clients.tool.lists import NO_LENGTHS, NO_STARTS, columns, number, read_object, request
 from pytest_disagg.clients.tool.program import Program
 from pytest_disagg.clients.tool.run import Ran
 from pytest_disagg.clients.tool.times import placed
@@ -33,9 +25,7 @@ RESULT = "result.jsonl"
 LISTS = ("input_lens", "output_lens", "ttfts", "itls", "errors")
 OWN = "sglang"
 """The backend of a case file that means SGLang's own API."""
-NO_STARTS = "sglang_bench: says no start times; they were worked out from each request's chunks and the load's duration"
-NO_USAGE = "sglang_bench: asks for no usage; output tokens are chunks, and the gate cannot hold answers to their length"
-NO_LENGTHS = "sglang_bench: does not say how many tokens each request asked for, so the gate cannot hold answers to it"
+NO_USAGE = "{}: asks for no usage; output tokens are chunks, and the gate cannot hold answers to their length"
 
 
 class SglangBench(ToolClient):
@@ -45,8 +35,8 @@ class SglangBench(ToolClient):
     program = Program(client=name, distribution="sglang", install="pip install sglang", module="sglang.bench_serving")
     began = re.compile(r"^Warmup completed|\d+/\d+ \[", re.MULTILINE)
 
-    def check(self, point: LoadPoint) -> list[Problem]:
-        problems = [*positive_problems(point), *tokenizer_problems(self.name, point)]
+    def refused(self, point: LoadPoint) -> list[Problem]:
+        problems = []
         if point.dataset_file is not None:
             expected = "random prompts: sglang_bench takes no such file; native, aiperf and vllm_bench do"
             problems.append(Problem(None, None, "dataset_file", str(point.dataset_file), expected))
@@ -94,15 +84,9 @@ class SglangBench(ToolClient):
             )
             for prompt, output, ttft, itl, error in columns(document, LISTS)
         ]
-        samples = placed(
-            requests,
-            concurrency=point.concurrency,
-            at_a_rate=point.request_rate is not None,
-            duration_s=duration_s,
-            began_s=ran.began_s,
-        )
+        samples = placed(requests, point, duration_s=duration_s, began_s=ran.began_s)
         unknown = [NO_USAGE] if not counted else [] if known else [NO_LENGTHS]
-        return Reading(samples, duration_s, (NO_STARTS, *unknown))
+        return Reading(samples, duration_s, tuple(note.format(self.name) for note in (NO_STARTS, *unknown)))
 
 
 def _lower(ratio: float) -> str:

@@ -7,19 +7,12 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable, Mapping
 
 from pytest_disagg.clients.prompts import prompts_of, variant
 from pytest_disagg.clients.protocol import LoadPoint
-from pytest_disagg.clients.tool.client import (
-    Command,
-    Load,
-    Reading,
-    ToolClient,
-    positive_problems,
-    tokenizer_of,
-    tokenizer_problems,
-)
-from pytest_disagg.clients.tool.lists import columns, read_object, request
+from pytest_disagg.clients.tool.client import Command, Load, Reading, ToolClient, tokenizer_of
+from pytest_disagg.clients.tool.lists import NO_LENGTHS, columns, read_object, request
 from pytest_disagg.clients.tool.program import Program
 from pytest_disagg.clients.tool.run import Ran
 from pytest_disagg.clients.tool.times import sample
@@ -28,7 +21,6 @@ from pytest_disagg.errors import Problem
 RESULT = "result.json"
 PROMPTS = "prompts.jsonl"
 LISTS = ("input_lens", "output_lens", "ttfts", "itls", "start_times", "errors")
-NO_LENGTHS = "vllm_bench: does not say how many tokens each request asked for, so the gate cannot hold answers to it"
 
 
 class VllmBench(ToolClient):
@@ -38,13 +30,17 @@ class VllmBench(ToolClient):
     program = Program(client=name, distribution="vllm", install="pip install vllm", command="vllm")
     began = re.compile(r"^Maximum request concurrency:", re.MULTILINE)
 
-    def check(self, point: LoadPoint) -> list[Problem]:
-        problems = [*positive_problems(point), *tokenizer_problems(self.name, point)]
-        if not point.streaming:
-            problems.append(
-                Problem(None, None, "streaming", "false", "true: vllm bench serve streams always; native does not")
-            )
-        return problems
+    def refused(self, point: LoadPoint) -> list[Problem]:
+        if point.streaming:
+            return []
+        return [Problem(None, None, "streaming", "false", "true: vllm bench serve streams always; native does not")]
+
+    def files(self, load: Load) -> Mapping[str, Iterable[bytes]]:
+        if load.point.dataset_file is None:
+            return {}
+        prompts = prompts_of(load.point, variant(load.point, load.repeat)).prompts
+        lines = ({"prompt": each.text, "output_tokens": each.output_tokens} for each in prompts)
+        return {PROMPTS: (json.dumps(line).encode() + b"\n" for line in lines)}
 
     def command(self, load: Load) -> Command:
         point = load.point
@@ -90,7 +86,7 @@ class VllmBench(ToolClient):
             )
         )
         first, last = min((s.written_s for s in samples), default=0.0), max((s.done_s for s in samples), default=0.0)
-        return Reading(samples, last - first, () if all(asked) else (NO_LENGTHS,))
+        return Reading(samples, last - first, () if all(asked) else (NO_LENGTHS.format(self.name),))
 
     def _dataset(self, load: Load) -> list[str]:
         point = load.point
@@ -98,11 +94,7 @@ class VllmBench(ToolClient):
             words = ["--dataset-name", "random", "--random-input-len", str(point.isl)]
             words += ["--random-output-len", str(point.osl), "--random-range-ratio", f"{point.random_range_ratio:g}"]
             return words
-        path = load.folder / PROMPTS
-        prompts = prompts_of(point, variant(point, load.repeat)).prompts
-        lines = [json.dumps({"prompt": each.text, "output_tokens": each.output_tokens}) for each in prompts]
-        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-        words = ["--dataset-name", "custom", "--dataset-path", str(path), "--custom-output-len", "-1"]
+        words = ["--dataset-name", "custom", "--dataset-path", str(load.folder / PROMPTS), "--custom-output-len", "-1"]
         return [*words, "--skip-chat-template", "--disable-shuffle", "--no-oversample"]
 
     def _asked(self, load: Load, count: int) -> list[int]:

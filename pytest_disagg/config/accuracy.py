@@ -26,7 +26,9 @@ _SLIP = 0.8
 class _Shared(BaseModel):
     """A block that TensorRT-LLM defines: other keys are taken, unless they look like a slip of a known one."""
 
-    model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False, protected_namespaces=())
+    model_config = ConfigDict(
+        extra="allow", frozen=True, allow_inf_nan=False, protected_namespaces=(), defer_build=True
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -156,7 +158,7 @@ def expectations(metadata: Any) -> tuple[dict[str, tuple[Limit, ...]], list[str]
 class _Expectation(BaseModel):
     """An entry of TensorRT-LLM's older accuracy tests; percentages. Without ``num_samples``: as many as were asked."""
 
-    model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False, defer_build=True)
     dataset_name: str = ""
     name: str = ""
     expected_value: float

@@ -16,7 +16,8 @@ Ratio = Annotated[float, Field(ge=0, le=1, strict=True)]
 class OurBlock(BaseModel):
     """A block this project owns: unknown keys are errors, numbers must be finite (and are no text, no booleans)."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    # Every role reads one file, of one kind: validators of blocks that it never meets would be built for nothing.
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, defer_build=True)
 
 
 class Timeouts(OurBlock):

@@ -20,7 +20,7 @@ from typing import Any
 
 from pytest_disagg.config.accuracy import expectations
 from pytest_disagg.config.accuracy_tasks import AccuracyTask
-from pytest_disagg.config.case import CaseId, LoadSpec, Mode, ServerKind, ServerSpec
+from pytest_disagg.config.case import NATIVE, CaseId, LoadSpec, Mode, ServerKind, ServerSpec
 from pytest_disagg.config.env import join_env, parse_env
 from pytest_disagg.config.names import load_name, server_name
 from pytest_disagg.config.overrides import unshared
@@ -107,7 +107,7 @@ def disagg_loads(file: DisaggFile, case_id: CaseId, around: Surroundings) -> tup
     osl = 1 if ctx_only else benchmark.output_length
     env_text = join_env(environment.benchmark_env_var, environment.client_env_var)
     accuracy = disagg_accuracy(file, case_id, around)
-    client = benchmark.benchmark_client or "native"
+    client = benchmark.benchmark_client or NATIVE
     return tuple(
         LoadSpec(
             name=load_name(concurrency, iterations, benchmark.input_length, osl),
@@ -241,7 +241,7 @@ def aggregated_problems(file: AggrFile) -> list[Problem]:
 
 def _client(client: ClientBlock, around: Surroundings, accuracy: tuple[AccuracyTask, ...]) -> LoadSpec:
     iterations = client.iterations * around.iteration_factor
-    tool = client.benchmark_client or "native"
+    tool = client.benchmark_client or NATIVE
     warmup = True if client.warmup is None else client.warmup
     return LoadSpec(
         name=client.name or load_name(client.concurrency, iterations, client.isl, client.osl),

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 Mode = Literal["e2e", "gen_only", "gen_only_no_context", "ctx_only", "aggregated"]
 Runtime = Literal["disagg", "alone"]
 ServerKind = Literal["ctx", "gen", "server"]
+NATIVE = "native"
+"""The load generator of this package, and that of a load that names none."""
+
 Prefix = Literal["disagg", "disagg_upload", "aggr", "aggr_upload"]
 
 
@@ -82,7 +85,7 @@ class LoadSpec:
     backend: str = "openai"
     request_rate: float | None = None
     dataset_file: Path | None = None
-    benchmark_client: str = "native"
+    benchmark_client: str = NATIVE
     use_nv_sa_benchmark: bool = False
     only_run_accuracy: bool = False
     warmup: bool = True
@@ -162,6 +165,7 @@ class Case:
     supported_gpus: tuple[str, ...]
     timeouts: Timeouts
     gate: Gate
+    machine: MachineRules
     slo: Slo | None
     sim: SimSettings
     document: Mapping[str, Any]
@@ -177,11 +181,18 @@ class Case:
     discovery: Discovery | None = None
     telemetry: Telemetry | None = None
     model_source: ModelSource | None = None
-    machine: MachineRules | None = None
     clocks: Clocks | None = None
     nsys: bool = False
     verdict: VerdictBlock | None = None
     source: Source = Source()
+
+    def machine_rules(self, *, simulated: bool) -> MachineRules | None:
+        """What the machines of a run are held against; None where they are not looked at.
+
+        A rehearsal looks at none. Simulated servers need no machine of any kind: only where the file has the block.
+        """
+        unasked = simulated and "machine" not in self.document
+        return None if self.rehearsal or unasked else self.machine
 
     def server(self, kind: ServerKind) -> ServerSpec | None:
         """The spec of that kind; None where this case has none."""

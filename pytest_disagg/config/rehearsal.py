@@ -8,12 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from pytest_disagg.config.case import LoadSpec, ServerSpec
+from pytest_disagg.config.case import NATIVE, LoadSpec, ServerSpec
 from pytest_disagg.config.names import load_name
 from pytest_disagg.config.settings import RehearseLimits
 
 ENGINE = "sim"
-CLIENT = "native"
 
 
 def is_rehearsal(own_engine: str, override: str | None) -> bool:
@@ -60,7 +59,7 @@ def _cut_load(load: LoadSpec, limits: RehearseLimits) -> tuple[LoadSpec, list[st
             ("ISL", load.isl, isl),
             ("OSL", load.osl, osl),
             ("dataset", str(load.dataset_file) if load.dataset_file else "random prompts", "random prompts"),
-            ("client", load.benchmark_client, CLIENT),
+            ("client", load.benchmark_client, NATIVE),
             ("use_nv_sa_benchmark", load.use_nv_sa_benchmark, False),
             ("accuracy", "on" if load.accuracy else "off", "off"),
             ("only_run_accuracy", load.only_run_accuracy, False),
@@ -76,7 +75,7 @@ def _cut_load(load: LoadSpec, limits: RehearseLimits) -> tuple[LoadSpec, list[st
         isl=isl,
         osl=osl,
         dataset_file=None,
-        benchmark_client=CLIENT,
+        benchmark_client=NATIVE,
         use_nv_sa_benchmark=False,
         only_run_accuracy=False,
         accuracy=(),

@@ -10,7 +10,6 @@ from typing import Any
 
 from pytest_disagg.config import build, ids, placeholders, rehearsal, yaml
 from pytest_disagg.config.accuracy import from_environment
-from pytest_disagg.config.blocks import MachineRules
 from pytest_disagg.config.case import Case, CaseId, LoadSpec, Mode, Prefix, ServerSpec, Source
 from pytest_disagg.config.digest import digest
 from pytest_disagg.config.listing import BROKEN, ids_of
@@ -180,8 +179,14 @@ class _Source:
         notes: list[str] = []
         if rehearsed:
             servers, loads, notes = self._rehearse(servers, loads)
-            notes += ["rehearsal: no precheck"] if file.precheck else []
-            notes += ["rehearsal: clocks are not locked"] if file.clocks else []
+            left_out = {
+                "no precheck": file.precheck,
+                "the model is not fetched": file.model,
+                "the machine is not looked at": "machine" in self.data,
+                "clocks are not locked": file.clocks,
+                "nothing runs under nsys": file.profiling.nsys_on,
+            }
+            notes += [f"rehearsal: {words}" for words, asked in left_out.items() if asked]
         else:
             notes += build.accuracy_notes(file, case_id, around)
         job_time_s: float | None = file.slurm.job_time
@@ -199,6 +204,7 @@ class _Source:
             supported_gpus=file.metadata.supported_gpus,
             timeouts=file.timeouts,
             gate=file.gate,
+            machine=file.machine,
             slo=file.slo,
             sim=file.sim,
             document=self.data,
@@ -214,7 +220,6 @@ class _Source:
             discovery=file.discovery,
             telemetry=file.telemetry if file.telemetry.enabled else None,
             model_source=None if rehearsed else file.model,
-            machine=None if rehearsed else _machine_rules(file.machine, engine),
             clocks=None if rehearsed else file.clocks,
             nsys=file.profiling.nsys_on and not rehearsed,
             verdict=file.verdict,
@@ -298,8 +303,3 @@ def _total_s(timeout_s: float | None, job_time_s: float | None) -> float:
     if job_time_s is None:
         return DEFAULT_TOTAL_S
     return min(DEFAULT_TOTAL_S, max(job_time_s - _JOB_MARGIN_S, job_time_s / 2))
-
-
-def _machine_rules(given: MachineRules | None, engine: str) -> MachineRules | None:
-    """A simulated server needs no machine of any kind: its host is looked at only where the file says so."""
-    return given or (None if engine == rehearsal.ENGINE else MachineRules())

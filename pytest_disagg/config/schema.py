@@ -48,7 +48,7 @@ from pytest_disagg.config.ids import AGGR_FILE_CASES, DISAGG_FILE_CASES
 from pytest_disagg.config.sim import SimSettings
 
 # Field names such as model_name are the files', not pydantic's.
-_OPEN = ConfigDict(extra="allow", frozen=True, protected_namespaces=())
+_OPEN = ConfigDict(extra="allow", frozen=True, protected_namespaces=(), defer_build=True)
 
 
 class Harness(BaseModel):
@@ -250,7 +250,7 @@ class CaseFile(Harness):
         default=None, description="options of the coordinator, handed to the engine as they are"
     )
     model: ModelSource | None = None
-    machine: MachineRules | None = None
+    machine: Annotated[MachineRules, Section] = MachineRules()
     clocks: Clocks | None = None
     verdict: VerdictBlock | None = None
     profiling: Annotated[Profiling, Section] = Profiling()

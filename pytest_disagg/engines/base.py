@@ -1,4 +1,7 @@
-"""What most engines answer: defaults of everything in :class:`pytest_disagg.engines.protocol.Engine` but commands."""
+"""What most engines answer: defaults of everything in :class:`pytest_disagg.engines.protocol.Engine` but commands.
+
+Of commands it has what is the same in all of them.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,19 @@ from pytest_disagg.errors import UsageError
 
 if TYPE_CHECKING:
     from pytest_disagg.config.case import Case, Mode, ServerSpec
+
+
+def address_of(host: str, port: int) -> str:
+    """``host:port``, an IPv6 address in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def numactl(case: Case) -> tuple[str, ...]:
+    """What a server's command begins with: ``slurm.numa_bind`` keeps its memory on the NUMA nodes of the CPUs.
+
+    Grace's GPUs are NUMA nodes, too. The option is one word, as in TensorRT-LLM's perf-sanity test.
+    """
+    return ("numactl", "-m 0,1") if case.numa_bind else ()
 
 
 class BaseEngine:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
+import math
+import re
 import time
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -75,11 +78,28 @@ def healthy(url: str, timeout_s: float) -> Seen:
     return Seen(answer.status == 200, f"GET {url}/health: {answer.status} {answer.text[:200]}".rstrip())
 
 
+def text_of(url: str, timeout_s: float) -> str:
+    """The text at ``url``; empty where nothing answers 200. Never raises."""
+    try:
+        answer = get(url, timeout_s)
+    except OSError:
+        return ""
+    return answer.text if answer.status == 200 else ""
+
+
 def json_of(url: str, timeout_s: float) -> dict[str, object] | None:
     """The JSON object at ``url``; None where there is no such answer. Never raises."""
     try:
-        answer = get(url, timeout_s)
-        found = json.loads(answer.text) if answer.status == 200 else None
-    except (OSError, ValueError):
+        found = json.loads(text_of(url, timeout_s))
+    except ValueError:
         return None
     return found if isinstance(found, dict) else None
+
+
+def numbers(pattern: re.Pattern[str], text: str) -> list[float]:
+    """The finite numbers among what the group of ``pattern`` matches in ``text`` (metrics in Prometheus' format)."""
+    found = []
+    for word in pattern.findall(text):
+        with contextlib.suppress(ValueError):
+            found.append(float(word))
+    return [number for number in found if math.isfinite(number)]

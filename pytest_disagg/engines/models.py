@@ -22,8 +22,7 @@ def model_path(case: Case, model: str, site: Site) -> str:
     the TensorRT-LLM checkout gives that name (``MODEL_PATH_DICT`` of its perf test), the file's
     ``metadata.model_dir_name``, and the name itself.
     """
-    given = _block(case, "environment").get("model_path")
-    if isinstance(given, str) and given and not is_placeholder(given):
+    if given := _given(case):
         return given
     if site.models_root is None or Path(model).is_absolute():
         return model
@@ -35,10 +34,16 @@ def model_path(case: Case, model: str, site: Site) -> str:
 
 def model_folder(case: Case, model: str, site: Site) -> Path | None:
     """Where a model that is missing belongs, so that :func:`model_path` finds it there; None without a models root."""
-    given = model_path(case, model, site)
-    if Path(given).is_absolute():
-        return Path(given)
+    found = model_path(case, model, site)
+    if _given(case) or Path(found).is_absolute():
+        return Path(found)
     return None if site.models_root is None else site.models_root / next(_folders(case, model, site))
+
+
+def _given(case: Case) -> str:
+    """What the file says; empty where nobody filled it in."""
+    given = _block(case, "environment").get("model_path")
+    return given if isinstance(given, str) and not is_placeholder(given) else ""
 
 
 def _folders(case: Case, model: str, site: Site) -> Iterator[str]:

@@ -25,13 +25,14 @@ NO_SECRET = "nothing: a command line is seen by everybody on the node"
 class Style:
     """How a program takes its options, where programs differ.
 
-    ``negated``: a switch that is false is ``--no-<name>``, except those in ``one_way``; else it is nothing. A list
-    follows its option word by word; of ``json_lists`` it is one JSON word, of ``repeated`` the option is given again
-    for each.
+    ``negated``: a switch that is false is ``--no-<name>``, except those in ``one_way``; else it is nothing, except
+    those in ``two_way``. A list follows its option word by word; of ``json_lists`` it is one JSON word, of ``repeated``
+    the option is given again for each.
     """
 
     negated: bool = False
     one_way: Collection[str] = ()
+    two_way: Collection[str] = ()
     json_lists: Collection[str] = ()
     repeated: Collection[str] = ()
 
@@ -47,7 +48,7 @@ class Style:
         if value is None or value == []:
             return
         if value is False:
-            if self.negated and key not in self.one_way:
+            if key in self.two_way or (self.negated and key not in self.one_way):
                 yield f"--no-{option[2:]}"
         elif value is True:
             yield option

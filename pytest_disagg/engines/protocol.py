@@ -34,6 +34,10 @@ class Launch:
     facts: Mapping[str, str] = field(default_factory=dict)
 
 
+MEETING_PORTS = 16
+"""How many ports in a row are free where the nodes of a server meet. SGLang's attention DP takes up to 13 above it."""
+
+
 def no_port(*, shared: bool = False, highest: int | None = None, count: int = 1) -> int:
     """Stands for a port that only a run can choose."""
     return 0
@@ -83,8 +87,8 @@ class ServerRequest:
     ``config_dir`` is this role's own folder for what it writes, ``secrets_dir`` its own folder for files that hold
     a secret, gone when the run stops; ``log_dir`` is where extra logs (a truth log) may lie. Where every node of a
     server starts a process (:meth:`Engine.on_every_node`), ``node_rank`` of ``nodes`` is the one that asks, and
-    ``rendezvous`` the ``host:port`` where rank 0 lets the others find it, a port that rank 0 has free, and ``lead`` the
-    facts of rank 0's launch, for the other ranks.
+    ``rendezvous`` the ``host:port`` where rank 0 lets the others find it, the first of :data:`MEETING_PORTS` ports that
+    rank 0 has free, and ``lead`` the facts of rank 0's launch, for the other ranks.
     """
 
     case: Case
@@ -139,6 +143,10 @@ class ProbePolicy:
     probe: bool
     warmup: bool
     repeat: bool
+
+    def repeats(self, asked: int) -> int:
+        """How often a load is measured where ``asked`` times were asked for."""
+        return asked if self.repeat else 1
 
 
 class Engine(Protocol):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,6 +83,12 @@ def generated_test(folder: Path, name: str = "up.py") -> tuple[Path, Path]:
     )
     ini.write_text("[pytest]\n", encoding="utf-8")
     return test, ini
+
+
+def value_in(options: Iterable[str], name: str) -> str | None:
+    """What :func:`role_options` made ``name`` into; None where it has no value."""
+    start = f"--disagg-{name}="
+    return next((word.removeprefix(start) for word in options if word.startswith(start)), None)
 
 
 def role_options(values: Mapping[str, str | Sequence[str] | None]) -> tuple[str, ...]:

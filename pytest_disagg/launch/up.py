@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pytest_disagg.config.case import Case
 from pytest_disagg.launch.command import PytestCommand, generated_test, role_options
-from pytest_disagg.launch.local import LocalRun
+from pytest_disagg.launch.local import Event, LocalRun
 from pytest_disagg.rundir.layout import RunDir
 from pytest_disagg.rundir.outcome import Outcome
 from pytest_disagg.rundir.runid import new_run_id, run_id_of
@@ -51,10 +51,21 @@ def up_disagg(
     released = Outcome(run_id, case.id.text, RELEASED)
     with run.started() as children:
         watch = Watch(rundir, run.roles, heartbeat_timeout_s=limits.heartbeat_timeout_s)
+        told = False
+
+        def hear(event: Event) -> None:
+            nonlocal told
+            say(event.text)
+            coordinator = watch.states.get("DISAGG_SERVER")
+            if not told and coordinator is not None and coordinator.state == "ready":
+                told = True
+                url = f"http://{coordinator.address}"
+                say(f"the deployment is up at {url}; `disagg bench {case.path} --url {url}` measures it")
+
         try:
-            overdue = run.follow(children, watch, lambda event: say(event.text))
+            overdue = run.follow(children, watch, hear)
         except KeyboardInterrupt:
             released.write(rundir)
             say("released: stopping the deployment")
-            overdue = run.follow(children, watch, lambda event: say(event.text))
+            overdue = run.follow(children, watch, hear)
     return run.outcome(watch, overdue)

@@ -30,7 +30,7 @@ def main(words: Sequence[str]) -> NoReturn:
     if locks(os.environ):
         try:
             lock(json.loads(request), os.environ)
-        except DisaggError as error:
+        except (DisaggError, OSError) as error:
             sys.exit(f"clocks: node {os.environ.get('SLURMD_NODENAME', '')}: {error}")
     os.execvp(command[0], command)
 

@@ -17,7 +17,7 @@ SHORTEST_S = 0.2
 class HostLook:
     """The CPU seconds that were used until now: of all CPUs, and of each process of the run (by pid and its start)."""
 
-    at_s: float
+    counted_s: float
     busy_s: float
     ours: dict[tuple[int, float], float]
 
@@ -51,7 +51,7 @@ def look(processes: RunProcesses) -> HostLook:
 def between(before: HostLook, after: HostLook) -> HostLoad | None:
     """What happened between two looks; None where they are too close to each other to tell."""
     cpus = os.cpu_count() or 1
-    total_s = after.at_s - before.at_s
+    total_s = after.counted_s - before.counted_s
     if total_s < SHORTEST_S * cpus:
         return None
     busy_s = max(0.0, after.busy_s - before.busy_s)

@@ -16,10 +16,9 @@ from dataclasses import dataclass
 from xml.etree import ElementTree
 
 from pytest_disagg.errors import DisaggError
+from pytest_disagg.records.gpu import visible
 
 TOOL = "nvidia-smi"
-HIDDEN = ("", "NoDevFiles", "-1", "none", "void")
-"""Values of CUDA_VISIBLE_DEVICES (the second is Slurm's) that leave a process without GPUs."""
 _REPAIRS = {
     "remapped_rows/remapped_row_pending": "a row remapping waits for a reset",
     "remapped_rows/remapped_row_failure": "a row remapping failed",
@@ -88,16 +87,23 @@ def run(argv: Sequence[str], timeout_s: float) -> str:
     words = " ".join(argv)
     try:
         process = subprocess.Popen(
-            argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            # It prints the names of other people's processes.
+            encoding="utf-8",
+            errors="replace",
         )
     except OSError as error:
         raise SmiError(f"{words}: {error.strerror or error}") from error
     try:
         output, errors = process.communicate(timeout=timeout_s)
     except subprocess.TimeoutExpired as error:
-        process.kill()
-        # A driver that hangs keeps it from dying: it is left to whoever collects what this process leaves.
-        with contextlib.suppress(subprocess.TimeoutExpired):
+        # A driver that hangs keeps it from dying, sudo makes it another user's: then it is left to whoever collects
+        # what this process leaves.
+        with contextlib.suppress(subprocess.TimeoutExpired, PermissionError):
+            process.kill()
             process.communicate(timeout=1)
         raise SmiError(f"{words} gave no answer in {timeout_s:g} s") from error
     if process.returncode != 0:
@@ -141,24 +147,8 @@ def parse(text: str) -> tuple[GpuState, ...]:
 
 
 def mine(gpus: Sequence[GpuState], environ: Mapping[str, str]) -> tuple[GpuState, ...]:
-    """Those of ``gpus`` that CUDA_VISIBLE_DEVICES leaves to this process; all of them where it is not set.
-
-    Numbers count in the order of PCI addresses (CUDA's own default differs only where models are mixed). Where a
-    number names none, as when Slurm shows a step its own devices alone and counts the node's, what is seen is ours.
-    """
-    visible = environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is None:
-        return tuple(gpus)
-    if visible.strip() in HIDDEN:
-        return ()
-    words = [word.strip() for word in visible.split(",") if word.strip()]
-    found = {
-        gpu.index: gpu
-        for word in words
-        for gpu in gpus
-        if word == str(gpu.index) or gpu.uuid.startswith(word) or any(uuid.startswith(word) for uuid in gpu.mig_uuids)
-    }
-    return tuple(found.values()) or tuple(gpus)
+    """Those of ``gpus`` that CUDA_VISIBLE_DEVICES leaves to this process (:func:`records.gpu.visible`)."""
+    return tuple(gpus[position] for position in visible(environ, [(gpu.uuid, *gpu.mig_uuids) for gpu in gpus]))
 
 
 def _gpu(index: int, gpu: ElementTree.Element, driver: str) -> GpuState:

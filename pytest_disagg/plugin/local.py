@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_disagg.engines import registry as engines
 from pytest_disagg.launch.command import PytestCommand, role_options
 from pytest_disagg.launch.local import Event, LocalRun
 from pytest_disagg.plugin.live import Live
@@ -26,7 +27,7 @@ HOOK_PREFIX = "pytest_disagg_"
 
 def run_here(request: pytest.FixtureRequest, case: Case, values: Resolved) -> Outcome:
     """Start the roles of ``case``, follow them, and return how the run ended."""
-    limits = deadlines(case)
+    limits = deadlines(case, repeats=engines.get(case.engine).probe_policy(case.id.mode).repeats(values.repeat))
     run_id = run_id_of(os.environ) or new_run_id()
     live = Live(request.config)
     run = LocalRun(

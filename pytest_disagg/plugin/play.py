@@ -1,37 +1,34 @@
-"""Between a test of ours and the run: load the case, say why it cannot run here, play this process's part."""
+"""Between a test of ours and the run: load the case, play this process's part, and say how that ended."""
 
 from __future__ import annotations
 
 import os
-import time
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
 from pytest_disagg.clients import registry as clients
-from pytest_disagg.clients.choice import client_name
 from pytest_disagg.config.resolve import load_case
-from pytest_disagg.config.settings import RehearseLimits, Settings
 from pytest_disagg.engines import registry as engines
 from pytest_disagg.errors import ConfigError, DisaggError, RunError, UsageError
-from pytest_disagg.plugin.cases import FIXTURE, ROLE_VARIABLE
+from pytest_disagg.plugin.cases import ROLE_VARIABLE
 from pytest_disagg.plugin.junit import add_properties, failure_text, outcome_properties
-from pytest_disagg.plugin.live import Live
-from pytest_disagg.plugin.values import Resolved, resolved
+from pytest_disagg.plugin.part import play_part
+from pytest_disagg.plugin.runnable import not_of_role, unrunnable
+from pytest_disagg.plugin.values import resolved
 from pytest_disagg.process.termination import Termination
 from pytest_disagg.records.manifest import git_state
 from pytest_disagg.redact import redact
-from pytest_disagg.rundir.runid import new_run_id, required_run_id, run_id_of
+from pytest_disagg.rundir.runid import run_id_of
 from pytest_disagg.rundir.state import Failure
 from pytest_disagg.verdict.quarantine import Quarantines, cluster_names, found_in
 
 if TYPE_CHECKING:
     from pytest_disagg.config.case import Case
     from pytest_disagg.config.listing import Listed
-    from pytest_disagg.roles.options import RunOptions
     from pytest_disagg.rundir.outcome import Outcome
 
 CONFIG = "config"
@@ -78,7 +75,7 @@ class Played:
         if self.problem is not None or self.case is None:
             return _failed(self.kind), self.problem or f"{self.case_id}: nothing to run"
         try:
-            outcome = self._run(self.case)
+            outcome = play_part(self.request, self.case, self.role, self.quarantines)
         except RunError as error:
             return _failed(error.kind), _text(error, self.role or "BENCHMARK")
         except DisaggError as error:
@@ -107,68 +104,6 @@ class Played:
         digest, engine = (self.case.digest, self.case.engine) if self.case is not None else ("", "")
         return found | {"config_digest": digest, "git_sha": _git_sha(self.listed.path.parent), "engine": engine}
 
-    def _run(self, case: Case) -> Outcome | None:
-        if self.role is not None and (rank := _follows(case)):
-            from pytest_disagg.roles.nodes import run_follower
-
-            run_follower(self._options(case, required_run_id(os.environ, self.role)), self.role, rank)
-            return None
-        if self.role in ("BENCHMARK", None) and case.id.runtime == "alone":
-            from pytest_disagg.roles.alone import run_alone
-
-            return run_alone(self._options(case, run_id_of(os.environ) or new_run_id()))
-        if self.role is None:
-            from pytest_disagg.plugin.local import run_here
-
-            return run_here(self.request, case, resolved(self.request.config))
-        options = self._options(case, required_run_id(os.environ, self.role))
-        if self.role == "BENCHMARK":
-            from pytest_disagg.roles.benchmark import run_benchmark
-
-            return run_benchmark(options)
-        if self.role == "DISAGG_SERVER":
-            from pytest_disagg.roles.coordinator import run_coordinator
-
-            run_coordinator(options)
-        else:
-            from pytest_disagg.roles.worker import run_worker
-
-            run_worker(options, self.role)
-        return None
-
-    def _options(self, case: Case, run_id: str) -> RunOptions:
-        from pytest_disagg.plugin.hosts import host_to_bind
-        from pytest_disagg.plugin.started import started
-        from pytest_disagg.roles.options import RunOptions, baseline_dirs
-        from pytest_disagg.topology.deadlines import external_limit_s
-
-        config = self.request.config
-        values = resolved(config)
-        return RunOptions(
-            case=case,
-            run_id=run_id,
-            work_dir=values.work_dir,
-            host=host_to_bind(values.interface, os.environ),
-            engine=engines.get(case.engine),
-            client=clients.get(client_name(case, values.client)),
-            log=Live(config).line,
-            hooks=_Hooks(config),
-            baseline=values.baseline,
-            baseline_dirs=baseline_dirs(values.config_dir, values.llm_src),
-            stage_name=values.stage_name,
-            repeat=values.repeat,
-            keep=values.keep,
-            history=values.history,
-            policy=values.policy,
-            reference_branch=values.reference_branch,
-            require_upload=values.require_upload,
-            external_limit_s=external_limit_s(os.environ, time.time()),
-            models_root=values.models_root,
-            llm_src=values.llm_src,
-            quarantines=self.quarantines,
-            started=started(self.request, values),
-        )
-
 
 def prepare(request: pytest.FixtureRequest, listed: Listed) -> Played:
     """Load the case; skip where it cannot run, unless this process was given a role: then that is its failure."""
@@ -183,11 +118,12 @@ def prepare(request: pytest.FixtureRequest, listed: Listed) -> Played:
         return played
     _register(config)
     try:
-        case = load_case(listed.id, path=listed.path, dirs=values.search, settings=settings(values), environ=os.environ)
+        case = load_case(listed.id, path=listed.path, dirs=values.search, settings=values.settings, environ=os.environ)
         played.case = case
         played.quarantines = found_in(baseline_dirs(values.config_dir, values.llm_src))
-        _check_role(played, case)
-        reason = _unrunnable(config, case, values, role)
+        if reason := not_of_role(request, case, role):
+            played.skip(reason)
+        reason = unrunnable(config, case, values, role)
     except (ConfigError, UsageError) as error:
         played.problem = str(error)
         return played
@@ -205,30 +141,6 @@ def _git_sha(directory: Path) -> str:
     return str(git_state(directory).get("sha", ""))
 
 
-def settings(values: Resolved) -> Settings:
-    """What lies over every case file of this session."""
-    return Settings(
-        engine=values.engine,
-        sets=values.set,
-        llm_src=values.llm_src,
-        models_root=values.models_root,
-        rehearse_limits=RehearseLimits.parse(values.rehearse_limit or ""),
-    )
-
-
-class _Hooks:
-    """Forwards a run's events to pytest's hooks."""
-
-    def __init__(self, config: pytest.Config) -> None:
-        self._hook: Any = config.hook
-
-    def stage(self, case: Case, role: str, stage: str, event: str) -> None:
-        self._hook.pytest_disagg_stage(case=case, role=role, stage=stage, event=event)
-
-    def record(self, case: Case, record: dict[str, Any]) -> None:
-        self._hook.pytest_disagg_record(case=case, record=record)
-
-
 _REGISTERED: pytest.StashKey[bool] = pytest.StashKey()
 
 
@@ -243,124 +155,6 @@ def _register(config: pytest.Config) -> None:
     for offered in config.hook.pytest_disagg_clients():
         for name, factory in offered.items():
             clients.register(name, factory)
-
-
-def _check_role(played: Played, case: Case) -> None:
-    """Refuse what no run can mean.
-
-    Raises:
-        UsageError: an unknown role, an index the case does not have, several tasks without a role.
-    """
-    request, role = played.request, played.role
-    tasks = os.environ.get("SLURM_STEP_NUM_TASKS") or os.environ.get("SLURM_NTASKS") or "1"
-    if role is None:
-        rank = os.environ.get("SLURM_PROCID", "0")
-        if "SLURM_STEP_ID" in os.environ and tasks != "1" and (case.id.runtime == "disagg" or rank != "0"):
-            raise UsageError(
-                f"{ROLE_VARIABLE} is unset in a Slurm step of {tasks} tasks (this is rank {rank}): each would "
-                "deploy the whole case; give every step its role"
-            )
-        return
-    if case.id.runtime == "alone":
-        if role == "BENCHMARK":
-            return
-        raise UsageError(
-            f"{ROLE_VARIABLE}={role}: case {case.id.text} has no roles, one process plays it all; unset it"
-        )
-    if role in case.roles:
-        return
-    kind, _, index = role.partition("_")
-    if kind in ("GEN", "CTX") and index.isdecimal():
-        count = case.num_gen if kind == "GEN" else case.num_ctx
-        text = f"{ROLE_VARIABLE}={role}: case {case.id.text} has {count} {kind} servers"
-        if request.config.getoption("keyword") and _selected(request) > 1:
-            played.skip(f"{text}, and -k selected several cases")
-        raise UsageError(f"{text}; expected one of {', '.join(case.roles)}")
-    raise UsageError(f"{ROLE_VARIABLE}: found {role!r}, expected one of {', '.join(case.roles)}, or unset")
-
-
-def _follows(case: Case) -> int:
-    """Which node of its server this process is to start, where the engine starts one on each; else 0."""
-    from pytest_disagg.roles.nodes import node_rank
-
-    engine = engines.get(case.engine)
-    return node_rank() if any(engine.on_every_node(case, spec) for spec in case.servers) else 0
-
-
-def _selected(request: pytest.FixtureRequest) -> int:
-    return sum(FIXTURE in getattr(item, "fixturenames", ()) for item in request.session.items)
-
-
-def _unrunnable(config: pytest.Config, case: Case, values: Resolved, role: str | None) -> str | None:
-    """Why this case cannot run here, in the order in which one would mend it."""
-    from pytest_disagg.topology.deadlines import deadlines
-    from pytest_disagg.topology.filled import check_filled
-
-    deadlines(case)
-    check_filled(case)
-    if values.engine is not None:
-        engines.get(values.engine)  # an unknown --disagg-engine is a mistake, not a reason to skip
-    if case.engine not in engines.names():
-        known = ", ".join(engines.names())
-        return f"engine {case.engine!r} is not installed (known: {known}); rehearse it with --disagg-engine sim"
-    engine = engines.get(case.engine)
-    engine.check(case)
-    return (
-        engine.unavailable(case)
-        or _accuracy_unavailable(case, role)
-        or _client_unavailable(case, values, role)
-        or _hardware(case, role)
-        or config.hook.pytest_disagg_skip(case=case)
-    )
-
-
-def _accuracy_unavailable(case: Case, role: str | None) -> str | None:
-    """Why the accuracy tasks of the case cannot be run; only BENCHMARK (or who plays everything) runs them."""
-    if role not in (None, "BENCHMARK"):
-        return None
-    from pytest_disagg.clients.accuracy.command import unavailable
-    from pytest_disagg.config.accuracy_tasks import all_tasks
-
-    reasons = (unavailable({**os.environ, **task.env}) for task in all_tasks(case))
-    return next(filter(None, reasons), None)
-
-
-def _client_unavailable(case: Case, values: Resolved, role: str | None) -> str | None:
-    """Why its load generator cannot run here; servers and the coordinator need none.
-
-    Raises:
-        UsageError: the one that was asked for by name cannot: that is a mistake, not a reason to skip.
-    """
-    name = client_name(case, values.client)
-    if role not in ("BENCHMARK", None):
-        return None
-    if name in clients.names() or values.client:
-        reason = clients.get(name).unavailable()
-        if reason and values.client:
-            raise UsageError(f"--disagg-client={name}: {reason}")
-        return f"client {name}: {reason}" if reason else None
-    known = ", ".join(clients.names())
-    return f"client {name!r} is not installed (known: {known}); measure it with --disagg-client=native"
-
-
-def _hardware(case: Case, role: str | None) -> str | None:
-    """Nodes and GPU model, for engines that need GPUs."""
-    if engines.get(case.engine).simulated(case):
-        return None
-    from pytest_disagg.records.gpu import NO_GPU, gpu_type
-    from pytest_disagg.topology.placement import place
-
-    nodes = place(case).total_nodes
-    if role is None and nodes > 1:
-        return f"needs {nodes} nodes, this is one machine; rehearse it with --disagg-engine sim"
-    if not case.supported_gpus:
-        return None
-    gpu = gpu_type()
-    if gpu == NO_GPU and role in ("BENCHMARK", "DISAGG_SERVER"):
-        return None  # these may run where there is none
-    if gpu not in [name.lower() for name in case.supported_gpus]:
-        return f"GPU {gpu} is not among supported_gpus ({', '.join(case.supported_gpus)})"
-    return None
 
 
 def _failed(kind: str) -> dict[str, object]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_disagg.config.lookup import case_dirs, search_dirs
-from pytest_disagg.config.settings import RehearseLimits
+from pytest_disagg.config.settings import RehearseLimits, Settings
 from pytest_disagg.errors import UsageError
 from pytest_disagg.plugin.options import OPTIONS, Option
 from pytest_disagg.store.place import default_path
@@ -54,6 +54,17 @@ class Resolved:
     require_upload: bool
     html: Path | None
     keep: bool
+
+    @property
+    def settings(self) -> Settings:
+        """What lies over every case file of this session."""
+        return Settings(
+            engine=self.engine,
+            sets=self.set,
+            llm_src=self.llm_src,
+            models_root=self.models_root,
+            rehearse_limits=RehearseLimits.parse(self.rehearse_limit or ""),
+        )
 
     def for_roles(self, host: str) -> dict[str, str | list[str] | None]:
         """All values for a child pytest, so that it resolves nothing from its own surroundings."""

@@ -11,6 +11,8 @@ from pytest_disagg.errors import UsageError
 LOWEST = 20_000
 """Of ports that may not be just any: below it lie most well-known ones."""
 HIGHEST = 2**16 - 1
+UNDRAWN = 32_000
+"""Up to here Linux gives no port to a connection by itself: for ports that are taken long after they were chosen."""
 TRIES = 200
 
 
@@ -58,8 +60,9 @@ class Ports:
 
     def _bound_below(self, highest: int, *, shared: bool) -> socket.socket:
         self._bound(0, shared=shared).close()  # where the host is wrong, no port is right
-        # Drawn, as the system does: two roles of this machine that went up from the same port would meet at each.
-        for port in random.sample(range(LOWEST, highest + 1), TRIES - 1):
+        # Drawn, as the system does: two roles of this machine that went up from the same port would meet at each, and
+        # so would two whose pytest seeds its numbers alike.
+        for port in random.SystemRandom().sample(range(LOWEST, highest + 1), TRIES - 1):
             with contextlib.suppress(OSError):
                 return self._bound(port, shared=shared)
         return self._bound(highest, shared=shared)

@@ -77,7 +77,7 @@ def collect(
             "implementation": platform.python_implementation(),
             "executable": sys.executable,
         },
-        "packages": _guarded(_packages),
+        "packages": _guarded(installed),
         "gpu": _gpu(found),
         "cpu": _guarded(_cpu),
         "memory": _guarded(_memory),
@@ -144,14 +144,15 @@ def _git(directory: Path, *arguments: str) -> str | dict[str, str]:
     return result.stdout.strip()
 
 
-def _guarded(part: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+def _guarded(part: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:
     try:
         return part()
     except (OSError, ValueError, ImportError, KeyError) as error:
         return {"error": f"{type(error).__name__}: {error}"}
 
 
-def _packages() -> dict[str, Any]:
+def installed() -> dict[str, str]:
+    """The version of every distribution that this interpreter sees."""
     named = ((found.metadata["Name"], found.version) for found in metadata.distributions())
     return dict(sorted((name, version) for name, version in named if name))
 

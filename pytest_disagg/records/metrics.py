@@ -133,7 +133,7 @@ def metric(name: str) -> Metric:
     if found is None:
         near = difflib.get_close_matches(plain, METRICS, n=3)
         hint = f"; did you mean {' or '.join(near)}?" if near else ""
-        raise UsageError(f"unknown metric {name!r}, expected one of those in records/metrics.py{hint}")
+        raise UsageError(f"unknown metric {name!r}, expected one that a report shows, such as median_ttft{hint}")
     return found
 
 

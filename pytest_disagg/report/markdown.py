@@ -9,6 +9,7 @@ from pytest_disagg.report.figures.style import title_of
 from pytest_disagg.report.model import Report
 from pytest_disagg.report.numbers import SLO_TITLES, columns_of, percent, short, slo_cells, slo_name
 from pytest_disagg.rundir.outcome import shown
+from pytest_disagg.verdict.accuracy import SAID
 
 RED_LINES = 5
 """Reasons of one case that are shown."""
@@ -42,6 +43,7 @@ def render(report: Report, comparison: Comparison | None = None) -> str:
                 )
         lines.append("")
         lines += _slo(report)
+        lines += _scores(report)
     if comparison is not None:
         lines += _comparison(comparison)
     return "\n".join(lines)
@@ -61,6 +63,12 @@ def _slo(report: Report) -> list[str]:
         lines.append(_row([plain(cell) for cell in (slo_name(case, answer), *slo_cells(answer))]))
     notes = [f"- {plain(slo_name(case, answer))}: {plain(note)}" for case, answer in rows for note in answer.notes]
     return [*lines, "", *notes, *([""] if notes else [])]
+
+
+def _scores(report: Report) -> list[str]:
+    """The scores of accuracy tasks beside their limits, as a run says them: no two tasks have the same columns."""
+    said = [(case, line.removeprefix(SAID)) for case in report.cases for line in case.lines if line.startswith(SAID)]
+    return [*(f"- {plain(case.case)}: accuracy of {plain(line)}" for case, line in said), *([""] if said else [])]
 
 
 def _comparison(comparison: Comparison) -> list[str]:

@@ -1,8 +1,9 @@
-"""What was sampled during a run, as curves over time: one panel for each quantity, one line for each kind of server."""
+"""What was sampled while loads were measured, as curves: a panel for each quantity, a line for each kind of server."""
 
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 from pytest_disagg.redact import redact
@@ -17,24 +18,30 @@ MAX_NODES = 8
 _KINDS = {"ctx": "CTX", "gen": "GEN", "server": "server", "coordinator": "coordinator", "client": "client"}
 _PANELS: tuple[tuple[str, str, str, str, float], ...] = (
     ("GPU utilisation", "%", "gpu", "util_percent", 1),
-    ("GPU power", "W", "gpu", "power_w", 1),
+    ("Power per GPU", "W", "gpu", "power_w", 1),
     ("Host CPU", "%", "host", "cpu_percent", 1),
-    ("Processes", "cores", "process", "cpu_percent", 0.01),
-    ("Requests running", "", "engine", "requests_running", 1),
-    ("Requests waiting", "", "engine", "requests_waiting", 1),
-    ("KV cache", "%", "engine", "kv_cache_usage", 100),
+    ("Server and client CPU", "cores", "process", "cpu_percent", 0.01),
+    ("Requests running per server", "", "engine", "requests_running", 1),
+    ("Requests waiting per server", "", "engine", "requests_waiting", 1),
+    ("KV cache in use", "%", "engine", "kv_cache_usage", 100),
 )
 """Title, unit, source, value, factor to the unit."""
 
 _HOST = "host.cpu_percent"
 GAPS = 100
 """Of one thing that are looked at to learn how often it was sampled."""
+MARGIN = 0.15
+"""What is drawn before and after the loads, as a share of their time. A server that loads its model for an hour would
+leave no room for a load of a minute."""
+MARGIN_SAMPLES = 5
+"""At least so many intervals: of a load that is shorter than one there is still a line."""
 
 _Point = tuple[float, float]
 
 
 def telemetry_of(results: Path) -> tuple[TelemetryPlot | None, list[str]]:
-    """The curves of a run, None where nothing was sampled; and what could not be read.
+    """The curves of a run around its loads (all of it where none was measured), None where nothing was sampled; and
+    what could not be read.
 
     A report is made by a person or after a run, so here the folder may be listed.
     """
@@ -47,7 +54,7 @@ def telemetry_of(results: Path) -> tuple[TelemetryPlot | None, list[str]]:
         except OSError as error:
             problems.append(f"{path.name}: {error.strerror}")
     measured, broken = _windows(windows_of(results))
-    panels = curves.panels()
+    panels = curves.panels(measured)
     return (TelemetryPlot(panels, measured) if panels else None), problems + broken
 
 
@@ -61,7 +68,7 @@ class _Curves:
         self._gaps: dict[tuple[str, ...], list[float]] = {}
 
     def add(self, role: str, sample: Sample) -> None:
-        thing = role, sample.source, sample.name
+        thing = role, sample.kind, sample.source, sample.name
         gaps = self._gaps.setdefault(thing, [])
         if thing in self._last and len(gaps) < GAPS:
             gaps.append(sample.epoch_s - self._last[thing])
@@ -76,16 +83,19 @@ class _Curves:
             if name == _HOST:
                 self._hosts_by_kind.setdefault((name, kind), []).append(point)
 
-    def panels(self) -> tuple[Panel, ...]:
-        lines = {key: points for key, points in self._lines.items() if len(points) > 1}
+    def panels(self, measured: tuple[Measured, ...]) -> tuple[Panel, ...]:
+        usual_s = max((sorted(gaps)[len(gaps) // 2] for gaps in self._gaps.values() if gaps), default=1.0)
+        lines = self._lines
         if sum(name == _HOST for name, _ in lines) > MAX_NODES:
             lines = {key: points for key, points in lines.items() if key[0] != _HOST} | self._hosts_by_kind
+        begin, end = _shown(measured, usual_s)
+        lines = {key: [point for point in points if begin <= point[0] <= end] for key, points in lines.items()}
+        lines = {key: points for key, points in lines.items() if len(points) > 1}
         if not lines:
             return ()
         first = min(moment for points in lines.values() for moment, _ in points)
         last = max(moment for points in lines.values() for moment, _ in points)
         # A bin holds at least one sample of each thing that shares a line: their mean is then the line's.
-        usual_s = max((sorted(gaps)[len(gaps) // 2] for gaps in self._gaps.values() if gaps), default=1.0)
         width_s = max((last - first) / MAX_BINS, usual_s, 1e-3)
         panels = []
         for title, unit, source, value, _ in _PANELS:
@@ -97,6 +107,14 @@ class _Curves:
             if found and (source != "engine" or any(number for line in found.values() for _, number in line)):
                 panels.append(Panel(title, unit, {label: found[label] for label in sorted(found, key=in_order)}))
         return tuple(panels)
+
+
+def _shown(measured: tuple[Measured, ...], usual_s: float) -> tuple[float, float]:
+    if not measured:
+        return -math.inf, math.inf
+    first, last = min(each.start_s for each in measured), max(each.end_s for each in measured)
+    margin_s = max(MARGIN * (last - first), MARGIN_SAMPLES * usual_s)
+    return first - margin_s, last + margin_s
 
 
 def in_order(label: str) -> tuple[int, str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from pytest_disagg.clients.accuracy import custom, results
 from pytest_disagg.clients.accuracy.command import LM_EVAL, PROGRAM, command, environment, unavailable
 from pytest_disagg.config.accuracy_tasks import AccuracyTask, all_tasks, tasks_of
-from pytest_disagg.config.case import LoadSpec, ServerSpec
+from pytest_disagg.config.case import Case, LoadSpec, ServerSpec
 from pytest_disagg.config.placeholders import placeholders_in
 from pytest_disagg.engines.models import model_path
 from pytest_disagg.engines.protocol import Site
@@ -22,6 +22,7 @@ from pytest_disagg.redact import redact, redact_data, register_environ
 from pytest_disagg.roles.session import RoleSession
 from pytest_disagg.rundir.files import tail_lines, to_json, write_text
 from pytest_disagg.rundir.layout import safe_name
+from pytest_disagg.verdict.accuracy import SAID
 from pytest_disagg.verdict.gate import Finding
 
 FILE = "accuracy.json"
@@ -60,7 +61,7 @@ class Evaluation:
 
 
 def check(session: RoleSession) -> None:
-    """Find out before anything is deployed what would keep a task of the case from running.
+    """Find out before anything is deployed what would keep a task of the case from running; copy its definitions.
 
     Raises:
         ConfigError: an unfilled placeholder, a task definition that is missing or cannot be used.
@@ -76,7 +77,7 @@ def check(session: RoleSession) -> None:
             problems.append(Problem(case.path, None, where, f"<{name}>, which nothing fills", "a value"))
         definition = custom.find(task, case_file=case.path, llm_src=options.llm_src)
         if definition is not None:
-            custom.text_of(definition, options.models_root)
+            custom.copy(definition, session.rundir.path / custom.FOLDER, options.models_root)
         if reason := unavailable({**os.environ, **task.env}):
             raise RunError(reason, kind="infrastructure", stage=session.stage_name)
     if problems:
@@ -93,6 +94,14 @@ def evaluate(
     Raises:
         RunError: a task had no end within ``timeouts.accuracy_s``, or see :meth:`RoleSession.check`.
     """
+    for task, positions, name in planned(server_index, loads):
+        with session.stage(STAGE):
+            found = _Run(session, url, task, spec, session.rundir.path / name).evaluation(server_index, positions)
+        yield found
+
+
+def planned(server_index: int, loads: Sequence[LoadSpec]) -> Iterator[tuple[AccuracyTask, tuple[int, ...], str]]:
+    """The tasks of a deployment, each with the positions of the loads that ask for it and the name of its folder."""
     names: set[str] = set()
     for task, positions in tasks_of([load.accuracy for load in loads]):
         name = f"accuracy_eval_{safe_name(task.name)}.{server_index}"
@@ -100,9 +109,24 @@ def evaluate(
             # Two loads of a server that want the same task in different ways.
             name = f"{name}.{positions[0]}"
         names.add(name)
-        with session.stage(STAGE):
-            found = _Run(session, url, task, spec, session.rundir.path / name).evaluation(server_index, positions)
-        yield found
+        yield task, positions, name
+
+
+def command_of(
+    case: Case,
+    spec: ServerSpec | None,
+    task: AccuracyTask,
+    *,
+    program: Sequence[str],
+    url: str,
+    output: Path,
+    site: Site,
+    include: Path | None,
+) -> tuple[str, ...]:
+    """lm_eval's command for a task on the deployment of ``spec`` (None: of the whole case) at ``url``."""
+    folder = model_path(case, (spec or case.servers[0]).model, site)
+    model = folder if case.engine in ANY_NAME else case.model
+    return command(task, program=program, model=model, tokenizer=folder, url=url, output=output, include=include)
 
 
 def write(session: RoleSession, evaluations: Sequence[Evaluation]) -> None:
@@ -167,25 +191,20 @@ class _Run:
             evidence=tuple(self._tail()) if problem else (),
         )
         shown = "; ".join(map(str, evaluation.scores)) if found else problem.text if problem else ""
-        self.session.say(f"accuracy: {shown.removeprefix('accuracy: ')}, in {evaluation.duration_s:.0f} s")
+        self.session.say(f"{SAID}{shown.removeprefix(SAID)}, in {evaluation.duration_s:.0f} s")
         return evaluation
 
     def _argv(self) -> tuple[str, ...]:
         session, options = self.session, self.session.options
-        model = (self.spec or session.case.servers[0]).model
-        folder = model_path(session.case, model, Site(models_root=options.models_root, llm_src=options.llm_src))
-        definition = custom.find(self.task, case_file=session.case.path, llm_src=options.llm_src)
-        include = None
-        if definition is not None:
-            include = custom.copy(definition, session.rundir.path / custom.FOLDER, options.models_root)
-        return command(
+        return command_of(
+            session.case,
+            self.spec,
             self.task,
             program=LM_EVAL.argv({**os.environ, **self.task.env}),
-            model=folder if session.case.engine in ANY_NAME else session.case.model,
-            tokenizer=folder,
             url=self.url,
             output=self.output,
-            include=include,
+            site=Site(models_root=options.models_root, llm_src=options.llm_src),
+            include=session.rundir.path / custom.FOLDER if custom.named(self.task) else None,
         )
 
     def _play(self, argv: tuple[str, ...]) -> Exit:
@@ -202,7 +221,7 @@ class _Run:
             raise RunError(str(error), kind="infrastructure", stage=STAGE) from error
 
         def look() -> tuple[Exit | None, str]:
-            session.progress = f"accuracy: {self.task.name}: {PROGRAM} runs for {time.monotonic() - began:.0f} s"
+            session.progress = f"{SAID}{self.task.name}: {PROGRAM} runs for {time.monotonic() - began:.0f} s"
             last = self._tail()[-1:] or ["no output yet"]
             return child.poll(), last[0]
 
@@ -230,11 +249,11 @@ class _Run:
             self.session.settle()
             how = f"was killed by {ended.signal}" if ended.signal else f"ended with exit code {ended.exit_code}"
             last = "".join(f": {line}" for line in self._tail()[-1:])
-            return None, Finding("functional", f"accuracy: {name}: {PROGRAM} {how}{last}")
+            return None, Finding("functional", f"{SAID}{name}: {PROGRAM} {how}{last}")
         try:
             return results.read(self.output, name), None
         except results.NoScoresError as error:
-            return None, Finding("invalid", f"accuracy: {name}: {PROGRAM} ended with exit code 0, but {error}")
+            return None, Finding("invalid", f"{SAID}{name}: {PROGRAM} ended with exit code 0, but {error}")
 
     def _tail(self) -> list[str]:
         lines = (redact(line.strip())[:LINE_CHARS] for line in tail_lines(self.log, LAST_LINES))

@@ -12,7 +12,7 @@ from pytest_disagg.roles.hold import hold
 from pytest_disagg.roles.measure import Measurement
 from pytest_disagg.roles.nodes import first_place, lead, node_roles, server_done
 from pytest_disagg.roles.options import RunOptions
-from pytest_disagg.roles.prepare import Prepared, write_plan
+from pytest_disagg.roles.planning import Planned, write_plan
 from pytest_disagg.roles.preparing import HostWatch, prepare
 from pytest_disagg.roles.requests import Published, server_request
 from pytest_disagg.roles.sampling import sampled
@@ -30,12 +30,12 @@ def run_alone(options: RunOptions) -> Outcome:
         RunError: this run is over already (its outcome is not ours to write).
     """
     followers = node_roles(options.case, options.engine, ROLE)
-    with scratch() as folder, RoleSession(options, ROLE, followers) as session:
+    with scratch(options) as folder, RoleSession(options, ROLE, followers) as session:
         measurement = Measurement(session)
         with session.noting_failure():
             with session.stage("plan"):
                 write_plan(session)
-                measurement.prepared = Prepared.of(session)
+                measurement.planned = Planned.of(session)
             services = start_services(session, folder)
             for index, spec in enumerate(options.case.servers):
                 host = HostWatch.begin(session)
@@ -43,7 +43,7 @@ def run_alone(options: RunOptions) -> Outcome:
                 measurement.notes += host.conclude()
                 loads = spec.clients or options.case.clients
                 url = f"http://{address}"
-                with sampled(session, address, f"SERVER_{index}"):
+                with sampled(session, f"SERVER_{index}"):
                     measurement.play(url, loads, servers=[url], spec=spec, logs=[f"SERVER_{index}"])
                 last = index == len(options.case.servers) - 1
                 if options.keep and last:

@@ -10,7 +10,7 @@ from pytest_disagg.roles.accuracy import STAGE, Evaluation
 from pytest_disagg.roles.session import RoleSession
 from pytest_disagg.rundir.state import Failure
 from pytest_disagg.topology.problems import problem
-from pytest_disagg.verdict.accuracy import compare
+from pytest_disagg.verdict.accuracy import SAID, compare
 from pytest_disagg.verdict.gate import Finding, GateResult
 
 POINT = "accuracy"
@@ -73,7 +73,7 @@ def answers_of(session: RoleSession, evaluations: Sequence[Evaluation]) -> Answe
 
 def _cut(each: Evaluation) -> str:
     asked = next((score.samples for score in each.scores), None)
-    return f"accuracy: {each.task.name}: {asked} of its {each.cut} samples were asked"
+    return f"{SAID}{each.task.name}: {asked} of its {each.cut} samples were asked"
 
 
 def _where(session: RoleSession, key: str) -> str:

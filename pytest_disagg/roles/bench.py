@@ -6,7 +6,7 @@ from pytest_disagg.roles.benchmark import ROLE
 from pytest_disagg.roles.conclude import conclude
 from pytest_disagg.roles.measure import Measurement
 from pytest_disagg.roles.options import RunOptions
-from pytest_disagg.roles.prepare import Prepared, write_plan
+from pytest_disagg.roles.planning import Planned, write_plan
 from pytest_disagg.roles.session import RoleSession
 from pytest_disagg.rundir.outcome import Outcome
 
@@ -22,7 +22,7 @@ def run_bench(options: RunOptions, url: str) -> Outcome:
         with session.noting_failure():
             with session.stage("plan"):
                 write_plan(session)
-                measurement.prepared = Prepared.of(session)
+                measurement.planned = Planned.of(session)
             for spec in options.case.servers if options.case.id.runtime == "alone" else (None,):
                 loads = (spec.clients if spec else ()) or options.case.clients
                 measurement.play(url, loads, servers=[url], spec=spec, logs=[])

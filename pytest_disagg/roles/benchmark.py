@@ -6,7 +6,7 @@ from pytest_disagg.roles.conclude import conclude
 from pytest_disagg.roles.hold import hold
 from pytest_disagg.roles.measure import Measurement
 from pytest_disagg.roles.options import RunOptions
-from pytest_disagg.roles.prepare import Prepared, write_plan
+from pytest_disagg.roles.planning import Planned, write_plan
 from pytest_disagg.roles.preparing import HostWatch, await_prepared
 from pytest_disagg.roles.sampling import sampled
 from pytest_disagg.roles.session import RoleSession
@@ -42,7 +42,7 @@ def _measure(session: RoleSession, measurement: Measurement) -> None:
     case = session.case
     with session.stage("plan"):
         write_plan(session)
-        measurement.prepared = Prepared.of(session)
+        measurement.planned = Planned.of(session)
     with session.stage("launch"):
         _wait_for_roles(session)
     await_prepared(session, [role for role in case.roles if role != ROLE])

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from pytest_disagg.engines.protocol import Launch
-from pytest_disagg.errors import DisaggError, RunError
+from pytest_disagg.errors import DisaggError, Kind, RunError
 from pytest_disagg.process.child import Child, Exit
 from pytest_disagg.roles.loglines import last_lines
 from pytest_disagg.rundir.files import tail_lines, write_text
@@ -19,15 +19,28 @@ USAGE_EXIT_CODE = 2
 
 
 class ServerProcess:
-    """One server (or the coordinator) of this role. ``name`` is how errors call it, ``log`` its output."""
+    """One server (or the coordinator) of this role. ``name`` is how errors call it, ``log`` its output.
 
-    def __init__(self, name: str, launch: Launch, log: Path, *, grace_s: float, env: Mapping[str, str]) -> None:
+    ``kind`` is what it means for the run when it ends before it was asked to.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        launch: Launch,
+        log: Path,
+        *,
+        grace_s: float,
+        env: Mapping[str, str],
+        kind: Kind = "functional",
+    ) -> None:
         self.name = name
         self.launch = launch
         self.log = log
         self.child: Child | None = None
         self._grace_s = grace_s
         self._env = env
+        self._kind = kind
 
     def start(self, stage: str) -> None:
         """Write its files, then start it.
@@ -40,6 +53,8 @@ class ServerProcess:
             write_text(path, text, mode=0o600)
         if self.launch.address_file is not None:
             self.launch.address_file.parent.mkdir(parents=True, exist_ok=True)
+            # An aggregated case starts a coordinator for each of its servers: the address of the one before is stale.
+            self.launch.address_file.unlink(missing_ok=True)
         try:
             self.child = Child.start(
                 self.launch.argv,
@@ -75,7 +90,7 @@ class ServerProcess:
         said = tail_lines(self.log, 1) if ended.exit_code == USAGE_EXIT_CODE else []
         return RunError(
             ": ".join([f"its {self.name} {how}", *(line.strip()[:LINE_CHARS] for line in said)]),
-            kind="functional",
+            kind=self._kind,
             stage=stage,
             exit_code=ended.exit_code,
             signal=ended.signal,

@@ -19,9 +19,9 @@ from pytest_disagg.roles.answers import Answers, answers_of
 from pytest_disagg.roles.deployment import deployment_facts
 from pytest_disagg.roles.gpu_hours import hours_of
 from pytest_disagg.roles.measure import Measurement
-from pytest_disagg.roles.nodes import node_roles
+from pytest_disagg.roles.nodes import every_role
+from pytest_disagg.roles.planning import Planned
 from pytest_disagg.roles.points import Point
-from pytest_disagg.roles.prepare import Prepared
 from pytest_disagg.roles.quarantine import standing_of
 from pytest_disagg.roles.recording import gate_of, record_of
 from pytest_disagg.roles.session import RoleSession
@@ -63,22 +63,22 @@ def conclude(measurement: Measurement, failure: Failure | None) -> Outcome:
     trusted ``invalid``, a regression ``regression``. The outcome is not written yet.
     """
     session = measurement.session
-    prepared = measurement.prepared or Prepared.of(session, checked=False)
+    planned = measurement.planned or Planned.of(session, checked=False)
     with session.stage("gate"):
-        loads = _gate(measurement, prepared)
+        loads = _gate(measurement, planned)
         measured = [load.name for load in loads]
-        missing = () if failure else missing_points(prepared.point_names.values(), measured)
+        missing = () if failure else missing_points(planned.point_names.values(), measured)
         answers = answers_of(session, measurement.evaluations)
         gate = combine([GateResult(tuple(missing)), *(load.gate for load in loads), answers.gate])
         if not failure and not loads and not answers.evaluations and not gate.findings:
             gate = GateResult((Finding("invalid", "nothing was measured"),))
     with session.stage("judge"):
-        judged = decide(prepared.grounds, [record for load in loads for record in load.records])
+        judged = decide(planned.grounds, [record for load in loads for record in load.records])
     words = {load.name: _word(session, load, judged) for load in loads}
     failed = failure is not None or gate.kind == "functional"
     with session.stage("store"):
-        hours = _hours(measurement, prepared, loads, failed)
-        written = _store(session, prepared, loads, judged, words, hours, answers)
+        hours = _hours(measurement, planned, loads, failed)
+        written = _store(session, planned, loads, judged, words, hours, answers)
         # What a failing deployment measured, or one that answers wrongly, is in the run directory alone.
         stored = storing.store(session, written, whole=failure is None and not answers.wrong)
     word = judged.word if loads else answers.word
@@ -94,43 +94,36 @@ def conclude(measurement: Measurement, failure: Failure | None) -> Outcome:
         lines=(
             *measurement.notes,
             *_client_notes(loads),
-            *_lines(session, prepared, judged),
+            *_lines(session, planned, judged),
             *answers.lines,
             *standing.lines,
         ),
         metrics={**{load.name: load.metrics() for load in loads}, **answers.metrics},
         words={**words, **answers.words},
-        properties=prepared.properties(session),
+        properties=planned.properties(session),
         stage_times=session.stage_seconds(),
         records=str(session.rundir.records) if written else "",
         quarantine=standing.words,
         # What is wrong before anything is deployed is a mistake in some file, not what the case is in quarantine for.
         excused=standing.excused and not (failure is not None and failure.stage == "plan"),
-        gpu_hours=_hours(measurement, prepared, loads, failed),
+        gpu_hours=_hours(measurement, planned, loads, failed),
     )
     return stored.applied(outcome, required=session.options.require_upload)
 
 
-def _gate(measurement: Measurement, prepared: Prepared) -> list[_Load]:
+def _gate(measurement: Measurement, planned: Planned) -> list[_Load]:
     session = measurement.session
-    sampled = joined(session, _every_role(session), measurement.points, prepared.point_names)
+    sampled = joined(session, every_role(session), measurement.points, planned.point_names)
     measurement.notes += sampled.notes
     loads = []
-    for key, name in prepared.point_names.items():
+    for key, name in planned.point_names.items():
         points = [point for point in measurement.points if point.key == key]
         if not points:
             continue
         gate = gate_of(session, name, points)
-        built = [record_of(session, prepared, point, gate) | sampled.fields(point) for point in points]
+        built = [record_of(session, planned, point, gate) | sampled.fields(point) for point in points]
         loads.append(_Load(name, points, gate, built))
     return loads
-
-
-def _every_role(session: RoleSession) -> list[str]:
-    """Those that may have sampled, the other nodes of servers too."""
-    case, engine = session.case, session.options.engine
-    roles = case.roles or (session.role,)
-    return [each for role in roles for each in (role, *node_roles(case, engine, role))]
 
 
 def _word(session: RoleSession, load: _Load, judged: Judged) -> str:
@@ -141,19 +134,19 @@ def _word(session: RoleSession, load: _Load, judged: Judged) -> str:
     return Judged(tuple(verdict for verdict in judged.verdicts if verdict.point == load.name), ()).word
 
 
-def _hours(measurement: Measurement, prepared: Prepared, loads: Sequence[_Load], failed: bool) -> dict[str, float]:
+def _hours(measurement: Measurement, planned: Planned, loads: Sequence[_Load], failed: bool) -> dict[str, float]:
     """The run's GPU-hours until now; empty where it holds no GPU."""
     valid = [point for load in loads if load.gate.ok for point in load.points]
     if not measurement.deployed:
         return {}
     evaluated = measurement.evaluations
-    hours = hours_of(measurement.session, prepared.gpu, os.environ, valid, failed=failed, evaluated=evaluated)
+    hours = hours_of(measurement.session, planned.gpu, os.environ, valid, failed=failed, evaluated=evaluated)
     return hours.to_dict() if hours else {}
 
 
 def _store(
     session: RoleSession,
-    prepared: Prepared,
+    planned: Planned,
     loads: Sequence[_Load],
     judged: Judged,
     words: Mapping[str, str],
@@ -162,7 +155,7 @@ def _store(
 ) -> list[records.Record]:
     """Write manifest, records and the older CSV into the run directory; the records, as they were written."""
     manifest: dict[str, Any] = {
-        **prepared.manifest,
+        **planned.manifest,
         "stages": session.stage_seconds(),
         "timeline": [list(entry) for entry in session.timeline],
         "nodes": {role: state.node for role, state in session.monitor.states.items()},
@@ -174,7 +167,7 @@ def _store(
     for load in loads:
         own = [verdict for verdict in judged.verdicts if verdict.point == load.name]
         for found in load.records:
-            found.update({"s_verdict": words[load.name], **stated(prepared.grounds, own, found)})
+            found.update({"s_verdict": words[load.name], **stated(planned.grounds, own, found)})
             found.update({f"d_{PREFIX}{name}": value for name, value in hours.items()})
             found.update(answers.fields(load.points[0].key))
             session.options.hooks.record(session.case, found)
@@ -225,11 +218,11 @@ def _client_notes(loads: Sequence[_Load]) -> list[str]:
     return list(dict.fromkeys(every))
 
 
-def _lines(session: RoleSession, prepared: Prepared, judged: Judged) -> list[str]:
+def _lines(session: RoleSession, planned: Planned, judged: Judged) -> list[str]:
     """What a person should see besides the verdict."""
     lines = list(session.case.notes)
     if not session.case.rehearsal:
-        lines += [prepared.baseline_words, *judged.notes, *prepared.history_notes]
+        lines += [planned.baseline_words, *judged.notes, *planned.history_notes]
         shown = [verdict for verdict in judged.verdicts if verdict.word != "pass" and not verdict.red]
         lines += [f"{verdict.point}: {verdict.shown}: {verdict.evidence}" for verdict in shown]
     return list(dict.fromkeys(line for line in lines if line))

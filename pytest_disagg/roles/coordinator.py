@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from pytest_disagg.roles.options import RunOptions
 from pytest_disagg.roles.preparing import await_prepared, prepare
 from pytest_disagg.roles.requests import Published, coordinator_request
-from pytest_disagg.roles.services import OWNER, scratch, start_services
+from pytest_disagg.roles.services import scratch, start_services
 from pytest_disagg.roles.serving import bring_up, serve_until_outcome
 from pytest_disagg.roles.session import RoleSession
 from pytest_disagg.rundir.watch import ENDED
 
-ROLE = OWNER
+ROLE = "DISAGG_SERVER"
 
 
 def run_coordinator(options: RunOptions) -> None:
@@ -24,7 +24,7 @@ def run_coordinator(options: RunOptions) -> None:
     case = options.case
     gen = [f"GEN_{i}" for i in range(case.num_gen)]
     ctx = [f"CTX_{i}" for i in range(case.num_ctx)]
-    with scratch() as folder, RoleSession(options, ROLE) as session:
+    with scratch(options) as folder, RoleSession(options, ROLE) as session:
         services = start_services(session, folder)
         prepare(session, None)
         await_prepared(session, [*gen, *ctx])

@@ -7,7 +7,7 @@ from typing import Any
 
 from pytest_disagg.machine.findings import node_group
 from pytest_disagg.roles.machine import machine_of
-from pytest_disagg.roles.nodes import node_roles
+from pytest_disagg.roles.nodes import every_role
 from pytest_disagg.roles.rules import rules_of
 from pytest_disagg.roles.session import RoleSession
 
@@ -44,7 +44,7 @@ def server_starts(session: RoleSession) -> dict[str, float]:
 
 def deployment_facts(session: RoleSession) -> dict[str, Any]:
     """The manifest's part: how long each server took to start, and what each role found before."""
-    return {"server_start_s": server_starts(session), "prepare": machine_of(session, _writers(session))}
+    return {"server_start_s": server_starts(session), "prepare": machine_of(session, every_role(session))}
 
 
 def deployment_fields(session: RoleSession, server: str | None) -> dict[str, Any]:
@@ -57,7 +57,7 @@ def deployment_fields(session: RoleSession, server: str | None) -> dict[str, Any
         (s for role, s in starts.items() if role == server or (server is None and role != "DISAGG_SERVER")),
         default=None,
     )
-    gpus = [found["gpu"] for found in machine_of(session, _writers(session)).values() if found.get("gpu")]
+    gpus = [found["gpu"] for found in machine_of(session, every_role(session)).values() if found.get("gpu")]
     clocks = session.case.clocks
     return {
         "d_server_start_s": slowest,
@@ -74,15 +74,8 @@ def group_of(session: RoleSession) -> str:
     rules = rules_of(session)
     if rules is None:
         return ""
-    found = machine_of(session, _writers(session)).values()
+    found = machine_of(session, every_role(session)).values()
     return node_group([each["gpu"]["series"] for each in found if each.get("gpu")], rules.series)
-
-
-def _writers(session: RoleSession) -> list[str]:
-    """Every role that may have prepared a server, and the nodes that follow it."""
-    case, engine = session.case, session.options.engine
-    roles = case.roles[:-1] or (session.role,)
-    return [each for role in roles for each in (role, *node_roles(case, engine, role))]
 
 
 def _values(gpus: Iterable[Mapping[str, Any]], name: str) -> list[Any]:

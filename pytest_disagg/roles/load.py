@@ -6,15 +6,19 @@ import dataclasses
 import time
 from collections.abc import Callable, Sequence
 
+from pytest_disagg.clients.checks import TOKENIZER_KEY
 from pytest_disagg.clients.protocol import LoadPoint, LoadProgress, LoadResult
-from pytest_disagg.config.case import LoadSpec
+from pytest_disagg.config.case import Case, LoadSpec
 from pytest_disagg.engines.models import model_path
-from pytest_disagg.engines.protocol import Site
-from pytest_disagg.errors import RunError
+from pytest_disagg.engines.protocol import Engine, Site
+from pytest_disagg.errors import ConfigError, RunError
 from pytest_disagg.records.sample import RequestSample
 from pytest_disagg.roles.session import RoleSession
 from pytest_disagg.roles.watchdog import Watchdog
 from pytest_disagg.rundir.files import tail_lines
+from pytest_disagg.rundir.layout import RunDir
+from pytest_disagg.topology.deadlines import Deadlines
+from pytest_disagg.topology.problems import problem
 
 PROBE_TOKENS = 8
 PROBE_ANSWERS = 3
@@ -24,34 +28,74 @@ WARMUP_TOKENS = 32
 
 
 def load_point(session: RoleSession, load: LoadSpec, repeat: int) -> LoadPoint:
-    """What the client is asked for.
+    """What the client of this run is asked for."""
+    options = session.options
+    return point_of(
+        session.case,
+        load,
+        repeat,
+        engine=options.engine,
+        limits=session.limits,
+        site=Site(models_root=options.models_root, llm_src=options.llm_src),
+        rundir=session.rundir,
+    )
+
+
+def point_of(
+    case: Case, load: LoadSpec, repeat: int, *, engine: Engine, limits: Deadlines, site: Site, rundir: RunDir
+) -> LoadPoint:
+    """What a client is asked for.
 
     A repeat is the same work: lengths follow the seed, which stays, and the client varies random prompts by the repeat.
     Of a dataset a repeat takes other lines where there are more, so that no cache of the one before helps it.
     """
-    limits, options = session.limits, session.options
     return LoadPoint(
         concurrency=load.concurrency,
         num_prompts=load.num_prompts,
         isl=load.isl,
         osl=load.osl,
-        model=session.case.model,
+        model=case.model,
         random_range_ratio=load.random_range_ratio,
         request_rate=load.request_rate,
         streaming=load.streaming,
         use_chat_template=load.use_chat_template,
-        text_prompts=options.engine.text_prompts(session.case),
+        text_prompts=engine.text_prompts(case),
         dataset_file=load.dataset_file,
         seed=repeat if load.dataset_file else 0,
         request_timeout_s=limits.request_s,
         timeout_s=limits.measure_s,
-        slo_ms=session.case.slo.model_dump(exclude_none=True) if session.case.slo else {},
+        slo_ms=case.slo.model_dump(exclude_none=True) if case.slo else {},
         backend=load.backend,
         trust_remote_code=load.trust_remote_code,
-        tokenizer=model_path(session.case, session.case.model, Site(options.models_root, options.llm_src)),
-        files=session.rundir.logs / "client" / f"{load.name}.r{repeat}",
+        tokenizer=model_path(case, case.model, site),
+        files=rundir.client(load.name, repeat),
         env=load.env,
     )
+
+
+def check_loads(session: RoleSession) -> None:
+    """Ask the client what of the case's loads it cannot send, before anything is deployed for them.
+
+    Raises:
+        ConfigError: what that is, and who can.
+    """
+    case, problems = session.case, []
+    for load in (*case.clients, *(each for spec in case.servers for each in spec.clients)):
+        if load.only_run_accuracy:
+            continue
+        for found in session.options.client.check(load_point(session, load, repeat=0)):
+            # A model that the run is to fetch before its servers start is not here yet.
+            if found.key != TOKENIZER_KEY or case.model_source is None:
+                problems.append(problem(case, _key(case, load, found.key), found.found, found.expected))
+    if problems:
+        raise ConfigError(list(dict.fromkeys(problems)))
+
+
+def _key(case: Case, load: LoadSpec, key: str) -> str:
+    """A client's word for a setting as the path of a case file; where a file has many loads, which one it is."""
+    if "." in key:
+        return key
+    return f"benchmark.{key}" if "benchmark" in case.document else f"{load.name}: {key}"
 
 
 class Loader:
@@ -155,7 +199,13 @@ class Loader:
         Raises:
             RunError: it could not be completed: another role failed, a stall, a limit.
         """
-        return self._run(load.name, load_point(self._session, load, repeat), repeat)
+        return self._run(self._label(load, repeat), load_point(self._session, load, repeat), repeat)
+
+    def _label(self, load: LoadSpec, repeat: int) -> str:
+        repeats = self._session.options.repeats
+        if repeat >= repeats:
+            return f"{load.name}, measured again ({repeat - repeats + 1})"
+        return f"{load.name}, repeat {repeat + 1} of {repeats}" if repeats > 1 else load.name
 
     def _run(self, label: str, point: LoadPoint, repeat: int) -> LoadResult:
         session = self._session
@@ -178,7 +228,7 @@ class Loader:
                 if not stalled:
                     session.settle()
                 raise RunError(
-                    error.message,
+                    f"{label}: {error.message}",
                     kind=error.kind,
                     stage=session.stage_name,
                     evidence=[*error.evidence, *(self._last_words() if stalled else ())],

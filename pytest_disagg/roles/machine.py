@@ -20,13 +20,12 @@ from pytest_disagg.machine.processes import RunProcesses, told
 from pytest_disagg.machine.smi import GpuState, SmiError, mine, read
 from pytest_disagg.process.child import GIVES_BACK, Exit
 from pytest_disagg.roles.children import ServerProcess
-from pytest_disagg.roles.rules import rules_of
+from pytest_disagg.roles.rules import rules_of, unfit
 from pytest_disagg.roles.session import RoleSession
 from pytest_disagg.rundir.files import read_json, write_text
 from pytest_disagg.rundir.writer import node_name
 from pytest_disagg.topology.placement import place
 
-STAGE = "prepare"
 KEEPER = "keeper of the GPU clocks"
 PERMITTED = (
     "; expected a user who may set clocks: run as root, let sudo do it (clocks.command: [sudo, -n, nvidia-smi]), or "
@@ -36,8 +35,8 @@ GIVE_BACK_S = 10.0
 """For the clocks to be given back when a role ends; the command has its own limit, of each try."""
 
 
-def look_at_gpus(session: RoleSession) -> tuple[GpuState, ...]:
-    """The GPUs of this role; empty, and said in its log, where there are none.
+def look_at_gpus(session: RoleSession, spec: ServerSpec) -> tuple[GpuState, ...]:
+    """The GPUs of this role's server; empty, and said in its log, where there are none.
 
     Raises:
         RunError: they cannot be looked at (``infrastructure``).
@@ -46,14 +45,14 @@ def look_at_gpus(session: RoleSession) -> tuple[GpuState, ...]:
     if rules is None and session.case.clocks is None:
         return ()
     try:
-        gpus = read(rules.timeout_s if rules else GIVE_BACK_S)
+        gpus = read(session.case.machine.timeout_s)
     except SmiError as error:
-        raise _error(f"the GPUs of {node_name()} cannot be looked at: {error}") from error
+        raise unfit(f"the GPUs of {node_name()} cannot be looked at: {error}") from error
     if not gpus:
         why = "nvidia-smi is not on PATH" if gpus is None else "nvidia-smi finds none"
         session.log(f"no NVIDIA GPU on {node_name()} ({why}): no GPU was looked at")
         return ()
-    return mine(gpus, os.environ)
+    return mine(gpus, {**os.environ, **spec.env})
 
 
 def check_gpus(session: RoleSession, gpus: tuple[GpuState, ...]) -> dict[str, Any]:
@@ -71,8 +70,8 @@ def check_gpus(session: RoleSession, gpus: tuple[GpuState, ...]) -> dict[str, An
         return facts
     found = findings(gpus, rules, RunProcesses(session.options.run_id).has, told)
     if failing := [each.text for each in found if each.action == "fail"]:
-        more = f", and {len(failing) - 1} more findings" if len(failing) > 1 else ""
-        raise _error(f"node {node_name()}: {failing[0]}{more}", failing[1:])
+        more = f", and {len(failing) - 1} more" if len(failing) > 1 else ""
+        raise unfit(f"node {node_name()}: {failing[0]}{more}", failing[1:])
     for each in found:
         session.say(f"node {node_name()}: {each.text}")
     return {**facts, "findings": [each.text for each in found]}
@@ -90,7 +89,7 @@ def lock_clocks(session: RoleSession, spec: ServerSpec, gpus: tuple[GpuState, ..
         return {}
     _check_nodes(session, spec)
     if not gpus:
-        raise _error(f"clocks: node {node_name()} has no NVIDIA GPU whose clocks could be locked")
+        raise unfit(f"clocks: node {node_name()} has no NVIDIA GPU whose clocks could be locked")
     _check_range(clocks, gpus)
     folder = session.rundir.config(session.role)
     lock = Lock(
@@ -98,7 +97,7 @@ def lock_clocks(session: RoleSession, spec: ServerSpec, gpus: tuple[GpuState, ..
         uuids=tuple(gpu.uuid for gpu in gpus),
         gpu_mhz=clocks.gpu_mhz,
         memory_mhz=clocks.memory_mhz,
-        timeout_s=session.case.machine.timeout_s if session.case.machine else GIVE_BACK_S,
+        timeout_s=session.case.machine.timeout_s,
         answer=folder / "clocks.json",
     )
     lock.answer.unlink(missing_ok=True)
@@ -132,7 +131,7 @@ def _check_nodes(session: RoleSession, spec: ServerSpec) -> None:
         return
     nodes = max(len(server.nodes) for server in place(case).servers if server.spec == spec)
     if nodes > 1:
-        raise _error(
+        raise unfit(
             f"clocks: server {spec.name} has {nodes} nodes and engine {case.engine} starts it from the first one "
             "alone; expected an engine that starts a process on each, or clocks that the cluster's prolog locks"
         )
@@ -145,7 +144,7 @@ def _check_range(clocks: Clocks, gpus: Iterable[GpuState]) -> None:
             ("memory_mhz", clocks.memory_mhz, gpu.max_memory_mhz),
         ):
             if asked is not None and most is not None and asked > most:
-                raise _error(f"clocks.{key}: found {asked} MHz, expected at most {most} MHz of {gpu.name} {gpu.uuid}")
+                raise unfit(f"clocks.{key}: found {asked} MHz, expected at most {most} MHz of {gpu.name} {gpu.uuid}")
 
 
 class ClockKeeper(ServerProcess):
@@ -190,12 +189,12 @@ class ClockKeeper(ServerProcess):
         answer = self.answer()
         if answer is not None and answer.get("error"):
             return self.refused(answer)
-        return _error(f"the {self.name} ended before the run did: {ended}", self.tail(), stage)
+        return unfit(f"the {self.name} ended before the run did: {ended}", self.tail(), stage)
 
     def refused(self, answer: Mapping[str, Any]) -> RunError:
         """The error of clocks that could not be locked."""
         words = str(answer.get("error") or answer)
-        return _error(f"clocks: node {node_name()}: {words}{PERMITTED if 'permission' in words.lower() else ''}")
+        return unfit(f"clocks: node {node_name()}: {words}{PERMITTED if 'permission' in words.lower() else ''}")
 
     def stop(self) -> Exit | None:
         """End it and with it the lock; what it could not give back any more is given back here. Gives None: what is
@@ -227,7 +226,3 @@ def machine_of(session: RoleSession, roles: Iterable[str]) -> dict[str, Any]:
 
 def path_of(session: RoleSession, role: str) -> Path:
     return session.rundir.results / f"prepare.{role}.json"
-
-
-def _error(message: str, evidence: Iterable[str] = (), stage: str = STAGE) -> RunError:
-    return RunError(message, kind="infrastructure", stage=stage, evidence=tuple(evidence))

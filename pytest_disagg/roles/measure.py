@@ -18,8 +18,8 @@ from pytest_disagg.records.summary import summarize
 from pytest_disagg.redact import redact, redact_data
 from pytest_disagg.roles.accuracy import Evaluation, evaluate, write
 from pytest_disagg.roles.load import Loader
+from pytest_disagg.roles.planning import Planned
 from pytest_disagg.roles.points import Point
-from pytest_disagg.roles.prepare import Prepared
 from pytest_disagg.roles.recording import gate_of, record_of
 from pytest_disagg.roles.session import RoleSession
 from pytest_disagg.rundir.files import write_text
@@ -46,7 +46,7 @@ class Measurement:
     session: RoleSession
     points: list[Point] = field(default_factory=list)
     evaluations: list[Evaluation] = field(default_factory=list)
-    prepared: Prepared | None = None
+    planned: Planned | None = None
     notes: list[str] = field(default_factory=list)
     deployments: int = 0
     deployed: bool = True
@@ -85,7 +85,7 @@ class Measurement:
                     f"measured once, not {session.options.repeat} times: a {session.case.id.mode} deployment of engine "
                     f"{session.case.engine} takes one load"
                 )
-            for repeat in range(session.options.repeat if policy.repeat else 1):
+            for repeat in range(session.options.repeats):
                 self._once(loader, Position(index, position, spec, load), repeat, logs)
             if policy.repeat:
                 self._confirm(loader, Position(index, position, spec, load), logs)
@@ -110,24 +110,21 @@ class Measurement:
 
     def _confirm(self, loader: Loader, at: Position, logs: Sequence[str]) -> None:
         """Measure a suspected load again on the same deployment while that can still decide, and time allows."""
-        session, prepared = self.session, self.prepared
-        if prepared is None or session.case.rehearsal:
+        session, planned = self.session, self.planned
+        if planned is None or session.case.rehearsal:
             return
         first = len([point for point in self.points if point.key == (at.server_index, at.load_index)])
         while True:
             points = [point for point in self.points if point.key == (at.server_index, at.load_index)]
-            name = prepared.point_names[points[0].key]
+            name = planned.point_names[points[0].key]
             gate = gate_of(session, name, points)
             if not gate.ok:
                 return
-            more = prepared.remeasure - (len(points) - first)
-            found = [record_of(session, prepared, point, gate) for point in points]
-            if more <= 0 or not undecided(decide(prepared.grounds, found, remeasure=more), len(points) - first):
+            more = planned.remeasure - (len(points) - first)
+            found = [record_of(session, planned, point, gate) for point in points]
+            if more <= 0 or not undecided(decide(planned.grounds, found, remeasure=more), len(points) - first):
                 return
-            # The loads that are still to come must keep what they were promised.
-            to_come = len(prepared.point_names) - len({point.key for point in self.points})
-            needed_s = points[-1].result.duration_s + to_come * (session.limits.warmup_s + session.limits.measure_s)
-            needed_s += session.limits.store_s + session.limits.stop_s + self._accuracy_s()
+            needed_s = points[-1].result.duration_s + self._promised_s()
             if session.left_s() < needed_s:
                 self.notes.append(
                     f"{name}: a suspected regression was not measured again: with what is still to be done that may "
@@ -137,10 +134,19 @@ class Measurement:
             session.log(f"{name}: suspected regression, measuring again (at most {more} times)")
             self._once(loader, at, len(points), logs)
 
-    def _accuracy_s(self) -> float:
-        """What the accuracy tasks that are still to come were promised."""
-        stages = [stage for stage in self.session.limits.stages if stage.field == "accuracy_s"]
-        return sum((stage.count - len(self.evaluations)) * stage.limit_s for stage in stages)
+    def _promised_s(self) -> float:
+        """What the stages that are still to come may take, further deployments too: they keep what was promised."""
+        measured = {point.key: point.load for point in self.points}
+        done = {
+            "plan_s": 1,
+            **dict.fromkeys(("prepare_s", "launch_s", "ready_s", "probe_s"), self.deployments),
+            "warmup_s": sum(load.warmup for load in measured.values()),
+            "measure_s": len(measured) * self.session.options.repeats,
+            "accuracy_s": len(self.evaluations),
+            "stop_s": self.deployments - 1,
+        }
+        stages = self.session.limits.stages
+        return sum(max(0, stage.count - done.get(stage.field, 0)) * stage.limit_s for stage in stages)
 
     def _on_device(self) -> bool:
         return self.session.case.id.mode in DEVICE_STEP_MODES

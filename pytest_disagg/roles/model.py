@@ -11,7 +11,7 @@ from typing import Any
 from pytest_disagg.config.blocks import ModelSource
 from pytest_disagg.config.case import ServerSpec
 from pytest_disagg.engines.models import model_folder
-from pytest_disagg.errors import DisaggError, RunError
+from pytest_disagg.errors import DisaggError
 from pytest_disagg.models.request import (
     Fetched,
     FetchError,
@@ -23,6 +23,7 @@ from pytest_disagg.models.request import (
 )
 from pytest_disagg.process.child import Child
 from pytest_disagg.roles.requests import site_of
+from pytest_disagg.roles.rules import unfit
 from pytest_disagg.roles.session import RoleSession
 from pytest_disagg.rundir.files import read_json, tail_lines, write_text
 from pytest_disagg.rundir.layout import safe_name
@@ -63,7 +64,7 @@ def have_models(session: RoleSession, specs: Iterable[ServerSpec]) -> dict[str, 
         try:
             check_origin(request)
         except FetchError as error:
-            raise _error(str(error)) from error
+            raise unfit(str(error)) from error
         done[model] = {**request.source, "folder": str(request.target), **asdict(found)}
     return done
 
@@ -71,7 +72,7 @@ def have_models(session: RoleSession, specs: Iterable[ServerSpec]) -> dict[str, 
 def _request(session: RoleSession, source: ModelSource, model: str) -> FetchRequest:
     target = model_folder(session.case, model, site_of(session))
     if target is None:
-        raise _error(
+        raise unfit(
             f"the case says where model {model} comes from (model:) and nothing says where it goes: found neither "
             "--disagg-models-root nor LLM_MODELS_ROOT, expected one of them"
         )
@@ -99,7 +100,7 @@ def _check_scope(session: RoleSession, source: ModelSource, spec: ServerSpec) ->
         return
     nodes = max(len(server.nodes) for server in place(case).servers if server.spec == spec)
     if nodes > 1:
-        raise _error(
+        raise unfit(
             f"model.scope: node: server {spec.name} has {nodes} nodes and engine {case.engine} starts it from the "
             "first one alone; expected a models root that all of them see (scope: cluster)"
         )
@@ -115,7 +116,7 @@ def _fetch(session: RoleSession, request: FetchRequest, model: str, ends_at: flo
     try:
         child = Child.start(argv, name=f"fetch of {model}", log=log, grace_s=GRACE_S)
     except DisaggError as error:
-        raise _error(str(error)) from error
+        raise unfit(str(error)) from error
     session.log(f"model {model}: not in {request.target.parent}, fetching {request.source_words}, log {log}")
     growth = _Growth(request)
 
@@ -124,7 +125,7 @@ def _fetch(session: RoleSession, request: FetchRequest, model: str, ends_at: flo
         if (answer := read_json(request.result)) is not None:
             return answer, ""
         if ended is not None:
-            raise _error(f"the fetch of model {model} ended without a word: {ended}", tail_lines(log))
+            raise unfit(f"the fetch of model {model} ended without a word: {ended}", tail_lines(log))
         session.progress = growth.words()
         return None, session.progress
 
@@ -132,15 +133,15 @@ def _fetch(session: RoleSession, request: FetchRequest, model: str, ends_at: flo
         answer = session.wait(
             look,
             what=f"model {model} ({request.source_words})",
-            limit_s=ends_at - time.monotonic(),
-            key=KEY,
+            limit_s=_left_s(ends_at),
+            key=f"left of {KEY}",
             kind="infrastructure",
         )
     finally:
         session.progress = ""
         child.stop()
     if "error" in answer:
-        raise _error(str(answer["error"]), tail_lines(log))
+        raise unfit(str(answer["error"]), tail_lines(log))
     found = Fetched.from_dict(answer)
     if found.fetched:
         session.say(f"model {model}: {in_words(found.size)} from {request.source_words} in {found.seconds:.1f} s")
@@ -158,8 +159,8 @@ def _wait_for(session: RoleSession, request: FetchRequest, fetcher: str, ends_at
     session.wait(
         look,
         what=f"{request.target}, which {fetcher} fetches",
-        limit_s=ends_at - time.monotonic(),
-        key=KEY,
+        limit_s=_left_s(ends_at),
+        key=f"left of {KEY}",
         kind="infrastructure",
     )
     return Fetched(False)
@@ -186,5 +187,6 @@ class _Growth:
         return self._words
 
 
-def _error(message: str, evidence: Iterable[str] = ()) -> RunError:
-    return RunError(message, kind="infrastructure", stage="prepare", evidence=tuple(evidence))
+def _left_s(ends_at: float) -> float:
+    """Seconds until then, as an error may quote them: all models of a role share the stage's limit."""
+    return round(max(0.0, ends_at - time.monotonic()), 1)

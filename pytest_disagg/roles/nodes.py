@@ -11,9 +11,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from pytest_disagg.config.case import Case, ServerKind, ServerSpec
-from pytest_disagg.engines.protocol import Engine, Launch
+from pytest_disagg.engines.base import address_of
+from pytest_disagg.engines.protocol import MEETING_PORTS, Engine, Launch
 from pytest_disagg.errors import UsageError
+from pytest_disagg.process.ports import UNDRAWN
 from pytest_disagg.roles.children import ServerProcess
+from pytest_disagg.roles.coordinator import ROLE as COORDINATOR
 from pytest_disagg.roles.options import RunOptions
 from pytest_disagg.roles.preparing import await_prepared, prepare
 from pytest_disagg.roles.requests import Place, server_request
@@ -23,7 +26,6 @@ from pytest_disagg.roles.serving import serve_until_outcome
 from pytest_disagg.roles.session import POLL_S, SETTLE_S, RoleSession
 from pytest_disagg.topology.placement import ServerPlacement, place
 
-ALONE = "BENCHMARK"
 MEET = "rendezvous"
 LEAD = "lead"
 DONE = "done"
@@ -39,19 +41,34 @@ def node_roles(case: Case, engine: Engine, role: str) -> tuple[str, ...]:
     """The roles of the other nodes of the server that ``role`` leads. An aggregated case's largest server counts."""
     if not any(engine.on_every_node(case, spec) for spec in case.servers):
         return ()
-    servers = [server for server in place(case).servers if role in (server.role, ALONE)]
+    plays_all = case.id.runtime == "alone"
+    servers = [server for server in place(case).servers if plays_all or server.role == role]
     nodes = max((_nodes(engine, case, server) for server in servers), default=1)
     return tuple(f"{role}.node{rank}" for rank in range(1, nodes))
 
 
+def every_role(session: RoleSession) -> list[str]:
+    """The roles of the run, each with those of the other nodes of its server."""
+    case, engine = session.case, session.options.engine
+    roles = case.roles or (session.role,)
+    return [each for role in roles for each in (role, *node_roles(case, engine, role))]
+
+
+def machines_of(case: Case, engine: Engine) -> int:
+    """How many machines the case needs. One plays every node of simulated servers, if each is one process."""
+    spread = any(_nodes(engine, case, server) > 1 for server in place(case).servers)
+    return place(case).total_nodes if spread or not engine.simulated(case) else 1
+
+
 def first_place(session: RoleSession, role: str, spec: ServerSpec, services: Mapping[str, str]) -> Place:
-    """The leader's place, with a port for the nodes that follow."""
+    """The leader's place, with ports for the nodes that follow."""
     if not session.options.engine.on_every_node(session.case, spec):
         return Place(services)
     nodes = len(place(session.case).server(role).nodes)
     if nodes == 1:
         return Place(services)
-    return Place(services, 0, nodes, f"{session.options.host}:{session.ports()}")
+    port = session.ports(highest=UNDRAWN, count=MEETING_PORTS)
+    return Place(services, 0, nodes, address_of(session.options.host, port))
 
 
 def lead(session: RoleSession, at: Place, launch: Launch, index: int = 0) -> None:
@@ -83,7 +100,7 @@ def run_follower(options: RunOptions, role: str, rank: int) -> None:
         )
     others = [role] if alone else case.roles
     with RoleSession(options, name, others) as session:
-        services = {} if alone else wait_for_services(session)
+        services = wait_for_services(session, role if alone else COORDINATOR)
         servers = [server for server in place(case).servers if alone or server.role == role]
         for server in servers:
             if rank >= _nodes(engine, case, server):
@@ -149,7 +166,7 @@ def _serve(session: RoleSession, leader: str, index: int) -> None:
         ended = state is not None and (state.state in ("stopping", "stopped") or f"{DONE}.{index}" in state.facts)
         return ended or session.monitor.outcome is not None
 
-    with sampled(session, name=f"SERVER_{index}"):
+    with sampled(session, f"SERVER_{index}", metrics=False):
         while not done():
             ended = any(server.ended() is not None for server in session.servers)
             # Where the leader stops its part, this one may end before the leader's word is read here.

@@ -73,6 +73,11 @@ class RunOptions:
     quarantines: Quarantines = field(default_factory=Quarantines)
 
     @property
+    def repeats(self) -> int:
+        """How often each load is measured: ``repeat``, but once where a deployment takes one load."""
+        return self.engine.probe_policy(self.case.id.mode).repeats(self.repeat)
+
+    @property
     def rundir(self) -> RunDir:
         return RunDir.of(self.work_dir, self.run_id, self.case.id.text)
 

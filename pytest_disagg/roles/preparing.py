@@ -9,12 +9,11 @@ from typing import Any
 from pytest_disagg.config.case import ServerSpec
 from pytest_disagg.machine.host import HostLook, between, look
 from pytest_disagg.machine.processes import RunProcesses
-from pytest_disagg.roles.rules import rules_of
+from pytest_disagg.roles.rules import STAGE, rules_of
 from pytest_disagg.roles.session import RoleSession
 from pytest_disagg.rundir.files import read_json, to_json, write_text
 from pytest_disagg.rundir.writer import node_name
 
-STAGE = "prepare"
 Timeline = Sequence[tuple[str, float, float | None]]
 
 
@@ -40,7 +39,7 @@ def prepare(session: RoleSession, spec: ServerSpec | None) -> None:
         if case.model_source is not None:
             done["models"] = have_models(session, case.servers if spec is None else [spec])
         if looked_at is not None:
-            gpus = look_at_gpus(session)
+            gpus = look_at_gpus(session, looked_at)
             done["gpu"] = check_gpus(session, gpus)
             done["clocks"] = lock_clocks(session, looked_at, gpus)
         if found := {name: value for name, value in done.items() if value}:

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pytest_disagg.records import record as records
 from pytest_disagg.roles.deployment import deployment_fields, group_of
 from pytest_disagg.roles.facts import facts_of
+from pytest_disagg.roles.planning import Planned
 from pytest_disagg.roles.points import Point
-from pytest_disagg.roles.prepare import Prepared
 from pytest_disagg.roles.quarantine import standing_of
 from pytest_disagg.roles.session import RoleSession
 from pytest_disagg.verdict.gate import Finding, GateResult, combine, evaluate
@@ -26,16 +26,16 @@ def gate_of(session: RoleSession, name: str, points: Sequence[Point]) -> GateRes
     return gate
 
 
-def record_of(session: RoleSession, prepared: Prepared, point: Point, gate: GateResult) -> records.Record:
+def record_of(session: RoleSession, planned: Planned, point: Point, gate: GateResult) -> records.Record:
     """The record of one point, not yet judged."""
-    manifest = prepared.manifest
+    manifest = planned.manifest
     git, slurm, ci = manifest["git"]["config"], manifest["slurm"], manifest["ci"]
     ours = ci.get("s_commit", git.get("sha", "")) == git.get("sha", "")
     quarantine = standing_of(session).words
     identity = records.Identity(
         run_id=session.options.run_id,
         created_ms=int(time.time() * 1000),
-        gpu_type=prepared.gpu,
+        gpu_type=planned.gpu,
         cluster=slurm.get("SLURM_CLUSTER_NAME", ""),
         node_group=group_of(session),
         host=socket.gethostname(),

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from pytest_disagg.engines import http
+from pytest_disagg.roles.children import ServerProcess
 from pytest_disagg.roles.session import RoleSession
 from pytest_disagg.rundir.writer import node_name
 
@@ -19,11 +20,11 @@ ASK_TIMEOUT_S = 1.0
 
 
 @contextmanager
-def sampled(session: RoleSession, address: str = "", name: str = "") -> Iterator[None]:
+def sampled(session: RoleSession, name: str = "", *, metrics: bool = True) -> Iterator[None]:
     """Sample inside, where the case has it; in a thread, and nothing that fails there is the run's failure.
 
-    ``address`` (``host:port``) is asked for the engine's metrics, where the engine gives some; ``name`` tells several
-    servers of one role apart.
+    ``name`` tells several servers of one role apart. ``metrics`` is false where the role's process is a part of a
+    server that gives them elsewhere.
     """
     block = session.case.telemetry
     if block is None:
@@ -34,7 +35,7 @@ def sampled(session: RoleSession, address: str = "", name: str = "") -> Iterator
 
     with Recorder(
         path_of(session.rundir.results, session.role),
-        lambda: _samplers(session, address, name),
+        lambda: _samplers(session, name, block.metrics if metrics else None),
         node=node_name(),
         interval_s=block.interval_s,
         say=session.log,
@@ -48,8 +49,8 @@ def _kind(role: str) -> str:
     return kinds.get(role.partition("_")[0], SERVER)
 
 
-def _samplers(session: RoleSession, address: str, name: str) -> Sequence[tuple[str, Sampler]]:
-    from pytest_disagg.telemetry.engine import EngineSampler
+def _samplers(session: RoleSession, name: str, metrics: Sequence[str] | None) -> Sequence[tuple[str, Sampler]]:
+    """``metrics`` are those that the case names; None: no server is asked for any."""
     from pytest_disagg.telemetry.host import HostSampler, ProcessSampler
 
     kind, plays_client = _kind(session.role), session.role == "BENCHMARK"
@@ -60,17 +61,26 @@ def _samplers(session: RoleSession, address: str, name: str) -> Sequence[tuple[s
         # The coordinator's machine is the client's.
         found.append((CLIENT if plays_client else kind, HostSampler()))
     if plays_client:
-        found.append((CLIENT, ProcessSampler(lambda: [os.getpid()], children=False)))
-    if servers:
-        pids = [server.child.pid for server in servers if server.child is not None]
-        found.append((kind, ProcessSampler(lambda: pids, name=name)))
-        if kind != COORDINATOR:
-            found += [(kind, each) for each in _gpus(session, servers[-1].environ())]
-    facts = next((server.launch.facts for server in servers if server.address()[0] == address), {})
-    url = session.options.engine.metrics_url(f"http://{address}", facts) if address else None
-    if url is not None:
-        found.append((kind, EngineSampler(name, url, lambda: http.get(url, ASK_TIMEOUT_S), session.log)))
+        found.append((CLIENT, ProcessSampler([os.getpid()], children=False)))
+    if servers and kind != COORDINATOR:
+        found += [(kind, each) for each in _gpus(session, servers[0].environ())]
+    # What follows an aggregated server is the coordinator in front of it.
+    for whose, server in zip((kind, COORDINATOR), servers, strict=False):
+        if server.child is not None:
+            found.append((whose, ProcessSampler([server.child.pid], name=name)))
+        if metrics is not None:
+            found += [(whose, each) for each in _metrics(session, server, name, metrics)]
     return found
+
+
+def _metrics(session: RoleSession, server: ServerProcess, name: str, wanted: Sequence[str]) -> Sequence[Sampler]:
+    from pytest_disagg.telemetry.engine import EngineSampler
+
+    address, _ = server.address()
+    url = session.options.engine.metrics_url(f"http://{address}", server.launch.facts) if address else None
+    if url is None:
+        return []
+    return [EngineSampler(name, url, lambda: http.get(url, ASK_TIMEOUT_S), session.log, wanted)]
 
 
 def _gpus(session: RoleSession, environ: Mapping[str, str]) -> Sequence[Sampler]:

@@ -2,28 +2,37 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from pytest_disagg.errors import UsageError
 from pytest_disagg.roles.children import ServerProcess
+from pytest_disagg.roles.options import RunOptions
 from pytest_disagg.roles.requests import service_request
 from pytest_disagg.roles.session import RoleSession
+from pytest_disagg.rundir.layout import safe_name
 
-OWNER = "DISAGG_SERVER"
 FACT = "service."
 """Before the name of a service in its owner's facts."""
 ASK_TIMEOUT_S = 1.0
 
 
-def scratch() -> tempfile.TemporaryDirectory[str]:
-    """A folder of this node for the state of services: a shared file system would be asked to sync every write."""
-    return tempfile.TemporaryDirectory(prefix="disagg-services-", ignore_cleanup_errors=True)
+def scratch(options: RunOptions) -> contextlib.AbstractContextManager[str]:
+    """A folder of this node for the state of services: a shared file system would be asked to sync every write.
+
+    Without services there is none. Its name is what finds it where nobody was left to remove it.
+    """
+    if not options.engine.services(options.case):
+        return contextlib.nullcontext("")
+    prefix = f"disagg-services-{safe_name(options.run_id)}-"
+    return tempfile.TemporaryDirectory(prefix=prefix, ignore_cleanup_errors=True)
 
 
 def start_services(session: RoleSession, folder: str) -> dict[str, str]:
     """Start each service that the case's engine names, wait until it answers, publish it; ``host:port`` by name.
+
+    What ends a service is no fault of the servers: ``infrastructure``.
 
     Raises:
         RunError: a service ended, reported no address, or did not answer within ``timeouts.launch_s``.
@@ -34,7 +43,8 @@ def start_services(session: RoleSession, folder: str) -> dict[str, str]:
         data_dir = Path(folder) / name
         data_dir.mkdir(mode=0o700)
         launch = engine.service(service_request(session, name, data_dir))
-        server = ServerProcess(name, launch, session.rundir.log(name), grace_s=session.limits.grace_s, env={})
+        log, grace_s = session.rundir.log(name), session.limits.grace_s
+        server = ServerProcess(name, launch, log, grace_s=grace_s, env={}, kind="infrastructure")
         with session.stage("launch"):
             session.start(server)
             found[name] = _wait_until_it_answers(session, server)
@@ -43,30 +53,27 @@ def start_services(session: RoleSession, folder: str) -> dict[str, str]:
     return found
 
 
-def wait_for_services(session: RoleSession) -> dict[str, str]:
-    """The services of this run, once their owner has published them; ``host:port`` by name.
+def wait_for_services(session: RoleSession, owner: str) -> dict[str, str]:
+    """The services of this run, once ``owner``, the role that starts them, has published them; ``host:port`` by name.
 
     Raises:
         RunError: they did not come: longer than their owner may take, so that its own words come first.
-        UsageError: the case has no coordinator, which would start them.
     """
     names = session.options.engine.services(session.case)
     if not names:
         return {}
-    if OWNER not in session.case.roles:
-        raise UsageError(f"{session.case.id.text}: nobody starts {', '.join(names)}")
 
     def look() -> tuple[dict[str, str] | None, str]:
-        state = session.monitor.states.get(OWNER)
+        state = session.monitor.states.get(owner)
         facts: Mapping[str, str] = {} if state is None else state.facts
         found = {name: facts[f"{FACT}{name}"] for name in names if f"{FACT}{name}" in facts}
         said = "not started" if state is None else f"{state.state}, {', '.join(found) or 'none of them'}"
-        return (found if len(found) == len(names) else None), f"{OWNER} {said}"
+        return (found if len(found) == len(names) else None), f"{owner} {said}"
 
     with session.stage("launch"):
         return session.wait(
             look,
-            what=f"{', '.join(names)}, which {OWNER} starts",
+            what=f"{', '.join(names)}, which {owner} starts",
             limit_s=session.limits.launch_s + session.limits.ready_s,
             key="timeouts.launch_s + timeouts.ready_s",
             kind="infrastructure",

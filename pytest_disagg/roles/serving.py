@@ -67,7 +67,7 @@ def serve_until_outcome(session: RoleSession, address: str) -> None:
     """
     session.publish(state="ready", address=address)
     session.stage_name = "serve"
-    with sampled(session, address):
+    with sampled(session):
         while session.monitor.outcome is None:
             session.check()
             session.monitor.pause(POLL_S)

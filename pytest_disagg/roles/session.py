@@ -47,7 +47,7 @@ class RoleSession:
         self.case = options.case
         self.role = role
         self.rundir = options.rundir
-        self.limits: Deadlines = deadlines(options.case, external_s=options.external_limit_s)
+        self.limits: Deadlines = deadlines(options.case, repeats=options.repeats, external_s=options.external_limit_s)
         self.stage_name = "launch"
         self.timeline: list[tuple[str, float, float | None]] = []
         self.failed: Failure | None = None
@@ -190,8 +190,9 @@ class RoleSession:
                 raise server.died(ended, self.current_stage())
         if time.monotonic() > self._ends_at:
             key = "slurm.timeout" if self.limits.total_s == self.case.total_s else DEADLINE_VARIABLE
+            seen = f"; last seen: {self.progress}" if self.progress else ""
             raise RunError(
-                f"the whole run's limit of {self.limits.total_s:g} s ({key}) has passed",
+                f"the whole run's limit of {self.limits.total_s:g} s ({key}) has passed{seen}",
                 kind="infrastructure",
                 stage=self.current_stage(),
             )

@@ -15,7 +15,7 @@ from pytest_disagg.rundir.outcome import Outcome
 
 def up_alone(options: RunOptions) -> Outcome:
     """Bring up the first server of the case and keep it until Ctrl-C or the case's limit."""
-    with scratch() as folder, RoleSession(options, ROLE) as session:
+    with scratch(options) as folder, RoleSession(options, ROLE) as session:
         with session.noting_failure():
             services = start_services(session, folder)
             hold(session, start_server(session, options.case.servers[0], 0, services))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pytest_disagg.config.case import ServerKind
 from pytest_disagg.errors import UsageError
+from pytest_disagg.roles.coordinator import ROLE as COORDINATOR
 from pytest_disagg.roles.nodes import first_place, lead, node_roles
 from pytest_disagg.roles.options import RunOptions
 from pytest_disagg.roles.preparing import prepare
@@ -31,7 +32,7 @@ def run_worker(options: RunOptions, role: str) -> None:
         rundir = session.rundir
         rundir.link_legacy_log(role)
         prepare(session, spec)
-        at = first_place(session, role, spec, wait_for_services(session))
+        at = first_place(session, role, spec, wait_for_services(session, COORDINATOR))
         launch = options.engine.server(server_request(session, spec, role, index, at))
         session.publish_facts(launch.facts)
         lead(session, at, launch)

@@ -105,6 +105,10 @@ class RunDir:
     def log(self, role: str) -> Path:
         return self.logs / f"{role}.log"
 
+    def client(self, load: str, repeat: int) -> Path:
+        """What a load generator writes that is a program of its own."""
+        return self.logs / "client" / f"{load}.r{repeat}"
+
     def pytest_log(self, role: str) -> Path:
         return self.logs / f"{role}.pytest.log"
 

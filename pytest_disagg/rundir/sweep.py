@@ -27,26 +27,28 @@ def candidates(work_dir: Path, *, keep: int, older_than_s: float, now: float | N
     its file within the last minute.
     """
     now = time.time() if now is None else now
-    runs = [(path, _touched(path)) for path in work_dir.iterdir() if path.is_dir() and _cases(path)]
+    runs = [(path, _touched(path)) for path in work_dir.iterdir() if path.is_dir() and cases_in(path)]
     newest_first = sorted(runs, key=lambda run: run[1], reverse=True)
     found = [
-        Candidate(path, now - touched, _running(path, now))
+        Candidate(path, now - touched, running(path, now))
         for path, touched in newest_first[keep:]
         if now - touched > older_than_s
     ]
     return found[::-1]
 
 
-def _cases(run: Path) -> list[Path]:
+def cases_in(run: Path) -> list[Path]:
+    """The folders of a run's cases; empty where ``run`` is no run."""
     return [path for path in run.iterdir() if (path / "roles").is_dir()]
 
 
 def _touched(run: Path) -> float:
-    return max(path.stat().st_mtime for case in _cases(run) for path in (case, case / "roles", case / "results"))
+    return max(path.stat().st_mtime for case in cases_in(run) for path in (case, case / "roles", case / "results"))
 
 
-def _running(run: Path, now: float) -> str:
-    for case in _cases(run):
+def running(run: Path, now: float) -> str:
+    """A case of the run that still goes on, and one of its roles; empty where none does."""
+    for case in cases_in(run):
         if read_json(case / "outcome.json") is not None:
             continue
         for path in (case / "roles").glob("*.json"):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 
 from pytest_disagg.redact import redact
+from pytest_disagg.telemetry.names import ENGINE_NAMES
 from pytest_disagg.telemetry.prometheus import parse
 from pytest_disagg.telemetry.reading import Reading
 
@@ -20,16 +21,25 @@ def _safe(series: str) -> str:
 
 
 class EngineSampler:
-    """The metrics page of one server. ``fetch`` gives status and text, or raises OSError.
+    """The metrics page of one server. ``fetch`` gives status and text, or raises OSError. Of too long a page those that
+    records hold are kept first: what all engines have, and ``wanted``.
 
     A server that answers, but never with metrics, is not asked for ever: it may write a line into its log each time.
     """
 
-    def __init__(self, name: str, url: str, fetch: Callable[[], tuple[int, str]], say: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        name: str,
+        url: str,
+        fetch: Callable[[], tuple[int, str]],
+        say: Callable[[str], None],
+        wanted: Sequence[str] = (),
+    ) -> None:
         self._name = name
         self._url = url
         self._fetch = fetch
         self._say = say
+        self._wanted = ENGINE_NAMES.union(wanted)
         self._last: dict[str, float] = {}
         self._wrong = 0
         self._asking = True
@@ -39,8 +49,11 @@ class EngineSampler:
         """What has changed since the last sample; nothing while the server gives no metrics. Raises OSError."""
         if not self._asking:
             return
-        status, text = self._fetch()
-        page = parse(text) if status == 200 else None
+        try:
+            status, text = self._fetch()
+        except OSError as error:
+            raise OSError(f"GET {self._url}: {type(error).__name__}: {error}") from error
+        page = parse(text, always=self._wanted) if status == 200 else None
         if page is None or not page.seen:
             self._wrong += 1
             if not self._last and self._wrong >= GIVE_UP_AFTER:
@@ -52,7 +65,7 @@ class EngineSampler:
         if page.left_out and not self._cut:
             self._cut = True
             kept = len(page.values)
-            self._say(f"engine metrics of {self._url}: the first {kept} series are kept, {page.left_out} are left out")
+            self._say(f"engine metrics of {self._url}: {kept} series are kept, {page.left_out} are left out")
         values = {_safe(series): value for series, value in page.values.items()}
         changed = changes(self._last, values)
         self._last = values

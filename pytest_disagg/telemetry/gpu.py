@@ -7,11 +7,14 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from pytest_disagg.records.gpu import visible
 from pytest_disagg.telemetry.reading import Reading
 
 MIB = 1 << 20
 INSTALL = "pip install 'pytest-disagg[telemetry]'"
-VISIBLE = "CUDA_VISIBLE_DEVICES"
+OLDEST = "12.535"
+"""Of nvidia-ml-py: the first that has :data:`REASONS`."""
+REASONS = "nvmlDeviceGetCurrentClocksEventReasons"
 _DEVICE = re.compile(r"nvidia(\d+|ctl)")
 
 
@@ -28,20 +31,23 @@ def present(dev: Path = Path("/dev")) -> bool:
 
 
 class GpuSampler:
-    """The GPUs that a process with the environment ``environ`` may use: those of CUDA_VISIBLE_DEVICES, else all.
+    """The GPUs, or MIG devices, that a process with the environment ``environ`` may use.
 
-    Each is named by its NVML index. A value that a GPU does not have is left out (utilisation of a MIG device); a GPU
-    that fails is said once and asked no more.
+    A GPU is named by its NVML index, a MIG device by its UUID. A value that it does not have is left out (utilisation
+    of a MIG device); one that fails is said once and asked no more.
 
     Raises:
-        NoGpuSamplesError: the library or the driver is missing.
+        NoGpuSamplesError: the library or the driver is missing, or cannot be used.
     """
 
     def __init__(self, environ: Mapping[str, str], say: Callable[[str], None]) -> None:
         self._nvml = _library()
         self._say = say
-        self._handles = self._visible(environ.get(VISIBLE))
-        self._reasons = self._nvml.nvmlDeviceGetCurrentClocksEventReasons
+        try:
+            self._handles = self._visible(environ)
+        except self._nvml.NVMLError as error:
+            raise NoGpuSamplesError(f"NVML: {error}") from error
+        self._reasons = getattr(self._nvml, REASONS)
 
     def sample(self) -> Iterable[Reading]:
         """One reading for each GPU."""
@@ -59,11 +65,18 @@ class GpuSampler:
 
     def _values(self, handle: Any) -> dict[str, float]:
         nvml = self._nvml
+        absent = (
+            nvml.NVMLError_NotSupported,
+            nvml.NVMLError_NoPermission,
+            nvml.NVMLError_FunctionNotFound,
+            # Of a MIG device, where the driver knows the value of whole GPUs alone.
+            nvml.NVMLError_InvalidArgument,
+        )
         values: dict[str, float] = {}
         for read in (self._utilisation, self._memory, self._power, self._clock, self._temperature, self._throttling):
             try:
                 values.update(read(handle))
-            except (nvml.NVMLError_NotSupported, nvml.NVMLError_NoPermission, nvml.NVMLError_FunctionNotFound):
+            except absent:
                 continue
         return values
 
@@ -104,27 +117,26 @@ class GpuSampler:
             "slowed": int(bool(bits & slowed)),
         }
 
-    def _visible(self, words: str | None) -> dict[str, Any]:
-        """By CUDA's rules: indices or (the beginnings of) UUIDs; what follows a word that names no GPU is hidden."""
+    def _visible(self, environ: Mapping[str, str]) -> dict[str, Any]:
         nvml = self._nvml
-        every = {str(index): nvml.nvmlDeviceGetHandleByIndex(index) for index in range(nvml.nvmlDeviceGetCount())}
-        if words is None:
-            return every
-        uuids = {name: nvml.nvmlDeviceGetUUID(handle) for name, handle in every.items()}
-        found: dict[str, Any] = {}
-        for word in filter(None, (word.strip() for word in words.split(","))):
-            if word.startswith("MIG-"):
-                try:
-                    found[word] = nvml.nvmlDeviceGetHandleByUUID(word)
-                except nvml.NVMLError:
-                    break
+        words = [word.strip() for word in environ.get("CUDA_VISIBLE_DEVICES", "").split(",")]
+        if mig := [word for word in words if word.startswith("MIG-")]:
+            return {word: nvml.nvmlDeviceGetHandleByUUID(word) for word in mig}
+        ours = self._accessible()
+        places = visible(environ, [(nvml.nvmlDeviceGetUUID(handle),) for _, handle in ours])
+        return dict(ours[place] for place in places)
+
+    def _accessible(self) -> list[tuple[str, Any]]:
+        """The driver counts all GPUs of the machine, of which a job may have been given some; CUDA counts those."""
+        nvml = self._nvml
+        found = []
+        for index in range(nvml.nvmlDeviceGetCount()):
+            try:
+                found.append((str(index), nvml.nvmlDeviceGetHandleByIndex(index)))
+            except nvml.NVMLError_NoPermission:
                 continue
-            named = [
-                name for name, uuid in uuids.items() if name == word or (word[:3] == "GPU" and uuid.startswith(word))
-            ]
-            if len(named) != 1:
-                break
-            found[named[0]] = every[named[0]]
+            except nvml.NVMLError as error:
+                self._say(f"GPU {index} is not sampled: {error}")
         return found
 
 
@@ -134,6 +146,8 @@ def _library() -> Any:
         import pynvml
     except ImportError as error:
         raise NoGpuSamplesError(f"nvidia-ml-py is not installed ({INSTALL})") from error
+    if not hasattr(pynvml, REASONS):
+        raise NoGpuSamplesError(f"{pynvml.__file__} is too old, expected nvidia-ml-py {OLDEST} or later ({INSTALL})")
     try:
         pynvml.nvmlInit()
     except pynvml.NVMLError as error:

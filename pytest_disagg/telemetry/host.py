@@ -21,8 +21,9 @@ MAX_PROCESSES = 64
 class HostSampler:
     """CPU, load, memory and network of the whole machine (in a container, too: /proc is the machine's)."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic, devices: Path = Path("/sys/class/net")) -> None:
         self._clock = clock
+        self._devices = devices
         self._cpu: tuple[float, float] | None = None
         self._net: tuple[float, int, int] | None = None
 
@@ -37,7 +38,7 @@ class HostSampler:
         if self._cpu is not None and total > self._cpu[1]:
             values["cpu_percent"] = round(100 * (busy - self._cpu[0]) / (total - self._cpu[1]), 2)
         self._cpu = busy, total
-        now, received, sent = self._clock(), *_network()
+        now, received, sent = self._clock(), *_network(self._devices)
         if self._net is not None and (passed_s := now - self._net[0]) > 0:
             # A device that went away takes its counts with it.
             values["received_mib_per_s"] = round(max(0, received - self._net[1]) / MIB / passed_s, 4)
@@ -54,21 +55,27 @@ def _cpu_times() -> tuple[float, float]:
     return total - times.idle - getattr(times, "iowait", 0.0), total
 
 
-def _network() -> tuple[int, int]:
-    """Bytes received and sent through all devices but the loopback; no RDMA, which the kernel does not see."""
-    counts = [each for name, each in psutil.net_io_counters(pernic=True).items() if name != "lo"]
+def _network(devices: Path) -> tuple[int, int]:
+    """Bytes received and sent; no RDMA, which the kernel does not see.
+
+    Of the hardware where there is any: a bond, a bridge or a container's device counts the same bytes once more. A
+    container that has none of it has all devices but the loopback.
+    """
+    found = {name: each for name, each in psutil.net_io_counters(pernic=True).items() if name != "lo"}
+    counts = [each for name, each in found.items() if (devices / name / "device").exists()] or list(found.values())
     return sum(each.bytes_recv for each in counts), sum(each.bytes_sent for each in counts)
 
 
 class ProcessSampler:
-    """The processes below ``roots()``, together: CPU (100 is one core), resident memory, open files.
+    """Processes together: CPU (100 is one core), resident memory, open files.
 
-    ``roots`` gives process ids, whose descendants count as well where ``children`` is set.
+    ``roots`` are process ids, whose descendants count as well where ``children`` is set: of all of them the first
+    :data:`MAX_PROCESSES`, parents before children.
     """
 
     def __init__(
         self,
-        roots: Callable[[], Sequence[int]],
+        roots: Sequence[int],
         *,
         children: bool = True,
         name: str = "",
@@ -121,8 +128,7 @@ class ProcessSampler:
         return [Reading("process", self._name, values)]
 
     def _look(self) -> None:
-        roots = list(self._roots())
-        pids = descendants(roots) if self._children else roots
+        pids = descendants(self._roots) if self._children else self._roots
         kept = {pid: self._known[pid] for pid in pids if pid in self._known}
         for pid in pids:
             if pid not in kept and len(kept) < MAX_PROCESSES:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from pytest_disagg.telemetry.names import ENGINE_NAMES, JOINED, PREFIX, RATES, engine_values, grouped
-from pytest_disagg.telemetry.prometheus import cumulative
+from pytest_disagg.telemetry.prometheus import cumulative, name_of
 from pytest_disagg.telemetry.reading import Sample, path_of, read
 
 Key = TypeVar("Key", bound=Hashable)
@@ -39,7 +39,7 @@ class Window:
 @dataclass
 class Joined(Generic[Key]):
     """``metrics`` by window, without the prefix ``d_``; a window in which nothing was sampled has none. ``notes`` are
-    what roles left to be told, ``problems`` files that cannot be read."""
+    what is to be told of a run, ``problems`` files that cannot be read."""
 
     metrics: dict[Key, dict[str, float]]
     notes: list[str] = field(default_factory=list)
@@ -52,11 +52,12 @@ def join(results: Path, roles: Sequence[str], windows: Mapping[Key, Window], als
     Fields are ``tm_<kind>_<source>_<value>_<mean|max>`` over the samples of all servers of that kind, and
     ``tm_gpu_<value>_...`` over all GPUs. A machine that several roles of a kind share counts once, the first role's
     samples; servers that all run on the client's have no host fields of their own. ``also`` names further engine
-    metrics: gauges as mean and max, counters as ``_per_s``, added up over servers.
+    metrics: gauges as mean and max, counters as ``_per_s``, added up over servers; one that no server gave is a note.
     """
     tallies = {key: _Tally(window) for key, window in windows.items()}
     joined: Joined[Key] = Joined({})
     owners: dict[tuple[str, ...], str] = {}
+    missing = set(also)
     for role in roles:
         before: dict[tuple[str, str, str], Sample] = {}
         try:
@@ -64,6 +65,8 @@ def join(results: Path, roles: Sequence[str], windows: Mapping[Key, Window], als
                 if sample.source == "note":
                     joined.notes.append(f"{role} on {sample.node}: {sample.text}")
                     continue
+                if missing and sample.source == "engine":
+                    missing.difference_update(map(name_of, sample.values))
                 thing = sample.kind, sample.source, sample.name
                 previous, before[thing] = before.get(thing), sample
                 names = list(_names(sample, role, owners))
@@ -72,6 +75,9 @@ def join(results: Path, roles: Sequence[str], windows: Mapping[Key, Window], als
                         tally.add(sample, previous, names, role, also)
         except OSError as error:
             joined.problems.append(f"{error.filename}: {error.strerror}")
+    if missing:
+        unknown = ", ".join(metric for metric in also if metric in missing)
+        joined.notes.append(f"telemetry.metrics: no server gave {unknown}")
     joined.metrics = {key: tally.metrics() for key, tally in tallies.items()}
     return joined
 

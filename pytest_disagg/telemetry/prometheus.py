@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Container
 from dataclasses import dataclass, field
 
 MAX_SERIES = 400
@@ -27,16 +28,19 @@ class Page:
     seen: int = 0
 
 
-def parse(text: str, max_series: int = MAX_SERIES) -> Page:
+def parse(text: str, max_series: int = MAX_SERIES, always: Container[str] = ()) -> Page:
     """Gauges, counters and untyped samples, and ``_sum`` and ``_count`` of histograms and summaries.
 
-    Buckets, quantiles, ``_created`` and what is not finite are left out; of a page beyond 4 MiB the rest is. Lines that
-    are no samples are passed over.
+    Buckets, quantiles, ``_created`` and what is not finite are left out; of a page beyond 4 MiB the rest is, and beyond
+    ``max_series`` all but the metrics in ``always``. Lines that are no samples are passed over.
     """
     values: dict[str, float] = {}
     kinds: dict[str, str] = {}
     seen = left_out = 0
-    for line in text[:MAX_CHARS].splitlines():
+    if len(text) > MAX_CHARS:
+        # The number at the end of a line that is cut would be another one.
+        text = text[:MAX_CHARS].rpartition("\n")[0]
+    for line in text.splitlines():
         if not line or "_bucket{" in line:
             continue
         if line[0] == "#":
@@ -54,7 +58,7 @@ def parse(text: str, max_series: int = MAX_SERIES) -> Page:
         seen += 1
         if not _kept(name, kinds) or not math.isfinite(value):
             continue
-        if len(values) >= max_series:
+        if len(values) >= max_series and name not in always:
             left_out += 1
             continue
         values[name + (labels or "")] = value

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Container, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -75,11 +75,11 @@ def windows_of(results: Path) -> Path:
 
 
 def append(path: Path, samples: Iterable[Sample]) -> int:
-    """Append whole lines in one write; how many bytes. Raises OSError."""
+    """Append whole lines in one write; how many bytes the file has then. Raises OSError."""
     text = "".join(sample.line() for sample in samples).encode()
     with path.open("ab", buffering=0) as file:
         file.write(text)
-    return len(text)
+        return file.tell()
 
 
 def read(path: Path, engine: Container[str] = ()) -> Iterator[Sample]:
@@ -91,7 +91,7 @@ def read(path: Path, engine: Container[str] = ()) -> Iterator[Sample]:
     Raises:
         OSError: the file is there and cannot be read.
     """
-    engines: dict[str, dict[str, float]] = {}
+    engines: dict[tuple[str, str], dict[str, float]] = {}
     try:
         file = path.open("rb")
     except FileNotFoundError:
@@ -102,9 +102,9 @@ def read(path: Path, engine: Container[str] = ()) -> Iterator[Sample]:
             if sample is None:
                 continue
             if sample.source == "engine":
-                known = engines.setdefault(sample.name, {})
+                known = engines.setdefault((sample.kind, sample.name), {})
                 known.update({name: each for name, each in sample.values.items() if name_of(name) in engine})
-                sample = Sample(**{**vars(sample), "values": dict(known)})
+                sample = replace(sample, values=dict(known))
             yield sample
 
 

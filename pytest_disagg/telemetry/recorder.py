@@ -61,10 +61,11 @@ class Recorder:
     def _run(self) -> None:
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            samplers = self._prepare()
+            self._sample(self._prepare())
         except Exception as error:  # noqa: BLE001 - see the class
-            self._say(f"telemetry: nothing is sampled: {type(error).__name__}: {error}")
-            return
+            self._once("end", f"telemetry: no more samples: {type(error).__name__}: {error}")
+
+    def _sample(self, samplers: Sequence[tuple[str, Sampler]]) -> None:
         due = time.monotonic()
         while True:
             self._keep([sample for kind, sampler in samplers for sample in self._ask(kind, sampler)])
@@ -90,11 +91,12 @@ class Recorder:
             )
             samples = [sample for sample in samples if sample.source != "engine"]
         try:
-            self._size += append(self._path, samples)
+            self._size = append(self._path, samples)
         except OSError as error:
             self._once("path", f"telemetry: {self._path}: {error.strerror or error}")
 
     def _once(self, what: object, text: str) -> None:
-        if what not in self._said:
+        # One that was left behind has no role any more that would tell it.
+        if what not in self._said and not self._done.is_set():
             self._said.add(what)
             self._say(text)

@@ -32,8 +32,8 @@ class Deadlines:
     """The limits of one run. ``stages`` are in order, each with how often it happens; their sum is at most ``total_s``.
 
     The ``_s`` fields are the limits of *one* occurrence: one deployment for launch, ready, probe and stop; one load for
-    warm-up and measure, one task for accuracy. ``stall_s`` is the longest time without progress, ``grace_s`` the time
-    between TERM and KILL.
+    warm-up, one repeat of it for measure, one task for accuracy. ``stall_s`` is the longest time without progress,
+    ``grace_s`` the time between TERM and KILL.
     """
 
     total_s: float
@@ -78,22 +78,24 @@ def external_limit_s(environ: Mapping[str, str], now_epoch_s: float) -> float | 
     return left_s
 
 
-def deadlines(case: Case, *, external_s: float | None = None) -> Deadlines:
+def deadlines(case: Case, *, repeats: int = 1, external_s: float | None = None) -> Deadlines:
     """Compute the limits of ``case``; ``external_s`` (see :func:`external_limit_s`) caps the whole run.
+
+    ``repeats`` is how often each load is measured (``--disagg-repeat``): the run has to hold all of them.
 
     Values in the file's ``timeouts`` hold as they are. Where they and the defaults of the rest do not fit into the run,
     the defaults shrink in proportion, down to a floor. ``measure_s``, unless set, is what the other stages leave of the
-    run, evenly over its loads, and as a rule at least a third of what the set values leave.
+    run, evenly over its loads and their repeats, and as a rule at least a third of what the set values leave.
 
     Raises:
         ConfigError: an inverted pair (each named with both keys and values), or a run too short for its stages.
     """
     total_s = case.total_s if external_s is None else min(case.total_s, external_s)
     total_key = "slurm.timeout" if total_s == case.total_s else DEADLINE_VARIABLE
-    problems = _Problems(case)
+    problems = _Problems(case, repeats)
     if case.job_time_s is not None and case.total_s > case.job_time_s:
         problems.inverted("slurm.timeout", case.total_s, "at most", "slurm.job_time", case.job_time_s)
-    stages = stages_of(case)
+    stages = stages_of(case, repeats)
     fitted = fit(stages, total_s)
     if fitted is None:
         problems.too_short(stages, total_key, total_s)
@@ -137,8 +139,9 @@ def _waits(case: Case, limits: Mapping[str, float], total_s: float) -> dict[str,
 class _Problems:
     """Collects what is wrong, so that all of it is reported at once."""
 
-    def __init__(self, case: Case) -> None:
+    def __init__(self, case: Case, repeats: int) -> None:
         self._case = case
+        self._repeated = f", with every load measured {repeats} times" if repeats > 1 else ""
         self.found: list[Problem] = []
 
     def inverted(self, key: str, value_s: float, relation: str, other_key: str, other_s: float) -> None:
@@ -146,7 +149,7 @@ class _Problems:
 
     def inverted_timeout(self, field: str, value_s: float, other: str, other_s: float) -> None:
         other_is_set = other in self._case.timeouts.model_fields_set
-        computed = "" if other_is_set else ", computed"
+        computed = "" if other_is_set else ", computed" + (self._repeated if other == "measure_s" else "")
         self._add(f"timeouts.{field}", f"{value_s:g} s", f"less than timeouts.{other} ({other_s:g} s{computed})")
 
     def too_short(self, stages: tuple[Stage, ...], total_key: str, total_s: float) -> None:
@@ -158,7 +161,7 @@ class _Problems:
         )
         rest_s = floor_s - sum(stage.count * stage.limit_s for stage in in_file)
         detail = f"{parts}, and at least {rest_s:g} s for the other stages" if parts else "all stages at their shortest"
-        self._add(total_key, f"{total_s:g} s", f"at least {floor_s:g} s: {detail}")
+        self._add(total_key, f"{total_s:g} s", f"at least {floor_s:g} s: {detail}{self._repeated}")
 
     def _add(self, key: str, found: str, expected: str) -> None:
         self.found.append(problem(self._case, key, found, expected))

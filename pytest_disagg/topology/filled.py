@@ -22,9 +22,9 @@ SIMULATED = "sim"
 def check_filled(case: Case) -> None:
     """Refuse what would reach a process as ``<like_this>``.
 
-    That are values within the strings of environment variables and, where a real engine is handed them, the blocks of
+    These are values within the strings of environment variables and, where a real engine is handed them, the blocks of
     the case's servers and of the coordinator, without a server's loads. A whole string of variables, and where models
-    and datasets lie, may stay open: it then means none, or other options say it.
+    and datasets lie, may stay open: they then mean nothing, or other options say it.
 
     Raises:
         ConfigError: each placeholder with its key and how it is filled.

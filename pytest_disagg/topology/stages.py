@@ -49,8 +49,11 @@ class Stage:
         return self.count * self.limit_s
 
 
-def stages_of(case: Case) -> tuple[Stage, ...]:
-    """The stages of ``case`` in order, with the file's or the default limits (``measure``, when not set: its floor)."""
+def stages_of(case: Case, repeats: int) -> tuple[Stage, ...]:
+    """The stages of ``case`` in order, with the file's or the default limits (``measure``, when not set: its floor).
+
+    ``repeats`` is how often each load is measured.
+    """
     loads = _loads(case)
     deployments = 1 if case.id.runtime == "disagg" else max(1, sum(spec.count for spec in case.servers))
     measured = [load for load in loads if not load.only_run_accuracy]
@@ -62,7 +65,7 @@ def stages_of(case: Case) -> tuple[Stage, ...]:
         ("ready", "ready_s", deployments),
         ("probe", "probe_s", deployments),
         ("warm-up", "warmup_s", warmups),
-        ("measure", "measure_s", max(1, len(measured))),
+        ("measure", "measure_s", max(1, len(measured)) * repeats),
         ("accuracy", "accuracy_s", _accuracy_tasks(case)),
         ("gate, judge, store", "store_s", 1),
         ("stop", "stop_s", deployments),

@@ -20,10 +20,11 @@ from pytest_disagg.records.metrics import metric as metric_named
 from pytest_disagg.records.points import RecordPoint
 from pytest_disagg.verdict import dated
 from pytest_disagg.verdict.dated import DatedFile, Wrong
+from pytest_disagg.verdict.history import SeriesKey
 
 FILE_NAME = "accepted.yaml"
 _NEEDED = ("date", "case", "point", "metric", "since", "reason")
-_OPTIONAL = ("run", "commit", "by", "gpu", "cluster")
+_OPTIONAL = ("run", "commit", "by", "gpu", "cluster", "tool")
 
 
 @dataclass(frozen=True)
@@ -41,15 +42,17 @@ class Acceptance:
     by: str = ""
     gpu: str = ""
     cluster: str = ""
+    tool: str = ""
 
     def covers(self, point: RecordPoint, metric: str) -> bool:
-        """Whether it is about that metric of that point, on its GPU and cluster where it names any."""
+        """Whether it is about that metric, point and load generator, on its GPU and cluster where it names any."""
         return (
             self.case == point.case
             and self.metric == metric
             and point.called([word for word in self.point.split("/") if word])
             and self.gpu in ("", str(point.first.get("s_gpu_type", "")))
             and self.cluster in ("", str(point.first.get("s_cluster", "")))
+            and self.tool == SeriesKey.of(point.first).tool
         )
 
     def words(self) -> str:

@@ -10,6 +10,9 @@ from pytest_disagg.config.text import did_you_mean
 from pytest_disagg.records.scores import Score
 from pytest_disagg.verdict.gate import Finding
 
+SAID = "accuracy: "
+"""Begins every line and finding about a score."""
+
 
 @dataclass(frozen=True)
 class Compared:
@@ -38,14 +41,14 @@ def compare(task: AccuracyTask, scores: Sequence[Score], where: Callable[[str], 
             bounds.append(_words(limit, bound))
             if (score.value > bound) if limit.upper else (score.value < bound):
                 findings.append(Finding("functional", _broken(score, limit, bound, where)))
-        lines.append(f"accuracy: {score}: {', '.join(bounds) or 'no limit in the file'}")
+        lines.append(f"{SAID}{score}: {', '.join(bounds) or 'no limit in the file'}")
     findings += _missing(task, scores, used, where)
     return Compared(tuple(findings), tuple(lines), len(used))
 
 
 def _broken(score: Score, limit: Limit, bound: float, where: Callable[[str], str]) -> str:
     side = "above" if limit.upper else "below"
-    text = f"accuracy: {score.task} {score.key} {score.value:.6g} is {side} {bound:.6g} ({where(limit.key)}"
+    text = f"{SAID}{score.task} {score.key} {score.value:.6g} is {side} {bound:.6g} ({where(limit.key)}"
     return f"{text}: {limit.value:.6g} expected)" if bound != limit.value else f"{text})"
 
 
@@ -56,9 +59,11 @@ def _words(limit: Limit, bound: float) -> str:
 def _missing(
     task: AccuracyTask, scores: Sequence[Score], used: set[int], where: Callable[[str], str]
 ) -> Iterator[Finding]:
-    keys = [score.key for score in scores]
+    own = [score.key for score in scores if score.task == task.name]
+    # A tag has no score of its own: lm_eval gives those of its tasks.
+    there = own or [f"{score.task} {score.key}" for score in scores]
     for index, limit in enumerate(task.limits):
         if index not in used:
-            text = f"accuracy: {task.name} has no score {limit.score} ({where(limit.key)}); lm_eval gave "
-            hint = did_you_mean(limit.score, keys)
-            yield Finding("invalid", f"{text}{', '.join(keys) or 'none'}" + (f" ({hint})" if hint else ""))
+            text = f"{SAID}{task.name} has no score {limit.score} ({where(limit.key)}); lm_eval gave "
+            hint = did_you_mean(limit.score, own)
+            yield Finding("invalid", f"{text}{', '.join(there) or 'none'}" + (f" ({hint})" if hint else ""))

@@ -13,12 +13,11 @@ from dataclasses import dataclass, fields
 from statistics import median
 from typing import Protocol
 
+from pytest_disagg.config.case import NATIVE
 from pytest_disagg.errors import DisaggError
 from pytest_disagg.records.points import case_of
 from pytest_disagg.records.record import Value
 from pytest_disagg.verdict.names import REFERENCE_BRANCH
-
-NATIVE = "native"
 
 
 class HistoryError(DisaggError):

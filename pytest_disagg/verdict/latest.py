@@ -20,6 +20,7 @@ class Curve(NamedTuple):
     cluster: str
     gpu: str
     node_group: str
+    tool: str
     isl: str
     osl: str
     request_rate: str
@@ -29,7 +30,7 @@ class Curve(NamedTuple):
         """The curve of a record."""
         key = SeriesKey.of(record)
         load = (str(record.get(name, "")) for name in ("l_isl", "l_osl", "d_request_rate"))
-        return cls(key.case, key.server, key.engine, key.cluster, key.gpu, key.node_group, *load)
+        return cls(key.case, key.server, key.engine, key.cluster, key.gpu, key.node_group, key.tool, *load)
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ def newest(records: Iterable[Mapping[str, Value]], *, measured: bool = False) ->
         newest_run, fit = _ends(found)
         run = fit if measured else newest_run
         if run:
-            place = (key.case, key.engine, key.cluster, key.gpu, key.node_group)
+            place = (key.case, key.engine, key.cluster, key.gpu, key.node_group, key.tool)
             chosen.setdefault(place, []).extend(run)
             if run is not newest_run:
                 passed[Curve.of(run[0]), key.concurrency, key.client] = str(newest_run[0].get("s_run_id", ""))
@@ -77,8 +78,8 @@ def newest(records: Iterable[Mapping[str, Value]], *, measured: bool = False) ->
 
 
 def names_of(key: SeriesKey) -> list[str]:
-    """What an expression can name a point by: its case, engine, GPU, cluster, node group, server, client, ``con8``."""
-    names = (key.case, key.engine, key.gpu, key.cluster, key.node_group, key.server, key.client)
+    """What an expression can name a point by: each value of its series, the concurrency as ``con8``."""
+    names = (key.case, key.engine, key.gpu, key.cluster, key.node_group, key.server, key.client, key.tool)
     return [*filter(None, names), f"con{key.concurrency}"]
 
 

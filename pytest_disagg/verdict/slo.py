@@ -73,7 +73,8 @@ class Answer:
     @property
     def title(self) -> str:
         """What tells this curve from the others of a table."""
-        parts = (self.curve.case, self.curve.server, self.curve.gpu, self.curve.cluster, self.curve.node_group)
+        curve = self.curve
+        parts = (curve.case, curve.server, curve.gpu, curve.cluster, curve.node_group, curve.tool)
         return " ".join(filter(None, parts))
 
     @property

@@ -20,14 +20,15 @@ SHIPPED = HERE.parent.parent / "test_configs"
 INSTALL = "bash tests/dynamo/install.sh installs it"
 CALM = (
     *("gate.min_concurrency_ratio=0.1", "gate.max_client_lag_ms=5000", "gate.max_client_cpu=100"),
-    *("timeouts.launch_s=40", "timeouts.ready_s=40", "timeouts.measure_s=60", "slurm.timeout=300"),
+    *("timeouts.launch_s=90", "timeouts.ready_s=90", "timeouts.probe_s=60", "timeouts.warmup_s=60"),
+    *("timeouts.measure_s=60", "timeouts.stall_s=45", "slurm.timeout=600"),
 )
 """A machine that is busy with other tests must not make a fast load invalid, or a start too slow."""
 AGGREGATED: dict[str, Any] = {
     "engine": "dynamo",
     "cases": ["aggr"],
     "metadata": {"model_name": "tiny"},
-    "slurm": {"timeout": 180},
+    "slurm": {"timeout": 400},
     "hardware": {"gpus_per_node": 8},
     "server_configs": [
         {
@@ -40,7 +41,7 @@ AGGREGATED: dict[str, Any] = {
         }
     ],
     "gate": {"min_concurrency_ratio": 0.1, "max_client_lag_ms": 5000.0, "max_client_cpu": 100.0},
-    "timeouts": {"launch_s": 40, "ready_s": 40, "stall_s": 20, "store_s": 10, "stop_s": 15, "grace_s": 5},
+    "timeouts": {"launch_s": 90, "ready_s": 90, "stall_s": 20, "store_s": 10, "stop_s": 15, "grace_s": 5},
 }
 
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what tests/dynamo needs: Dynamo's frontend and its CPU mocker in a virtual environment of its own below
-# ~/.cache (0.6 GB, no torch), and Debian's etcd and NATS. Does nothing where it is there; without them those tests are
+# ~/.cache (0.5 GB, no torch), and Debian's etcd and NATS. Does nothing where it is there; without them those tests are
 # skipped and say so. Prints the interpreter to be named in DISAGG_DYNAMO_PYTHON.
 set -euo pipefail
 cd "$(dirname "$0")"

@@ -11,7 +11,7 @@ import requests
 
 from tests.faults.conftest import AGGR, DISAGG, Run, Start, fault
 
-UP_AT = re.compile(r"DISAGG_SERVER: ready at (\S+)|kept: the deployment is up at (http://\S+?);")
+UP_AT = re.compile(r"the deployment is up at (http://\S+?);")
 
 
 def up(run: Run, *sets: str) -> None:
@@ -26,8 +26,7 @@ def printed_url(run: Run) -> str:
     run.wait_for(lambda: UP_AT.search(run.output()) is not None, "the URL to be printed")
     found = UP_AT.search(run.output())
     assert found is not None
-    address = found[1] or found[2]
-    return address if address.startswith("http") else f"http://{address}"
+    return found[1]
 
 
 @pytest.mark.parametrize("case_id", [DISAGG, AGGR])

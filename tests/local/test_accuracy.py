@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import json
+import socket
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
+from pytest_disagg.config.accuracy_tasks import AccuracyTask
+from pytest_disagg.errors import RunError
+from pytest_disagg.roles.accuracy import evaluate
 from pytest_disagg.rundir.layout import RunDir
 from tests.local.test_trtllm import AGGR as TRTLLM_AGGR
 from tests.local.test_trtllm import Project, assert_green, outcome_of
 from tests.pytester.conftest import properties
+from tests.unit.roles.conftest import LOAD, SessionFactory
+from tests.unit.roles.conftest import make_session as make_session
 
 SCORE = "accuracy_gsm8k_exact_match_flexible_extract"
 
@@ -23,7 +30,7 @@ def aggregated(tasks: dict[str, Any], *, engine: str = "sim", only: bool = False
     (client,) = server["client_configs"]
     accuracy = {"enable_accuracy_test": True, "tasks": tasks, **more}
     asking = {**client, "only_run_accuracy": only, "accuracy_config": accuracy}
-    timeouts = {**TRTLLM_AGGR["timeouts"], "accuracy_s": 20}
+    timeouts = {**TRTLLM_AGGR["timeouts"], "accuracy_s": 60}
     servers = [{**server, "client_configs": [asking]}]
     return {**TRTLLM_AGGR, "engine": engine, "server_configs": servers, "timeouts": timeouts}
 
@@ -112,6 +119,34 @@ def test_a_task_without_an_end_is_ended(project: Project) -> None:
     waited = "waited 1.5 s (timeouts.accuracy_s) for lm_eval endless to end; last seen: "
     assert headline.startswith(f"functional: BENCHMARK failed in stage accuracy: {waited}")
     assert [process for process in psutil.process_iter(["cmdline"]) if _mine(process, project)] == []
+
+
+def test_a_task_that_is_cut_off_asks_the_deployment_no_more(
+    project: Project, make_session: SessionFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is left of it while its role goes on: it judges, stores and waits for the others."""
+    monkeypatch.setenv("PATH", project.path)
+    load = replace(LOAD, accuracy=(AccuracyTask("endless"),))
+    limits = {"accuracy_s": 1.0}
+    with socket.create_server(("127.0.0.1", 0)) as silent, make_session(load=load, timeouts=limits) as session:
+        with pytest.raises(RunError, match=r"waited 1 s \(timeouts\.accuracy_s\) for lm_eval endless to end"):
+            list(evaluate(session, f"http://127.0.0.1:{silent.getsockname()[1]}", 0, None, [load]))
+        left = [child.cmdline() for child in psutil.Process().children(recursive=True)]
+        assert not [words for words in left if "endless" in " ".join(words)]
+
+
+def test_a_deployment_that_died_is_the_cause_of_the_task_that_failed(
+    project: Project, make_session: SessionFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def died() -> None:
+        raise RunError("SERVER_0 was killed by SIGKILL", kind="infrastructure", stage="accuracy")
+
+    monkeypatch.setenv("PATH", project.path)
+    load = replace(LOAD, accuracy=(AccuracyTask("gsm8k"),))
+    with make_session(load=load) as session:
+        monkeypatch.setattr(session, "settle", died)
+        with pytest.raises(RunError, match="SERVER_0 was killed by SIGKILL"):
+            list(evaluate(session, "http://127.0.0.1:9", 0, None, [load]))
 
 
 def _mine(process: psutil.Process, project: Project) -> bool:

@@ -135,10 +135,14 @@ def test_what_is_not_as_it_was(project: Project) -> None:
     run_id = project.play()["disagg_run_id"]
     path = project.folder / "disagg-runs" / run_id / ID / "results" / "manifest.json"
     manifest = json.loads(path.read_text())
-    path.write_text(json.dumps({**manifest, "version": "0.0.1"}))
+    packages = {**manifest["packages"], "pydantic": "0.1"}
+    client = {"name": "aiperf", "version": "0.0"}
+    path.write_text(json.dumps({**manifest, "version": "0.0.1", "packages": packages, "client": client}))
     shown = project.rerun(str(path.parents[1]), "--dry-run")
     assert shown.code == 0, shown.output
     assert "warning: pytest-disagg was 0.0.1, here it is " in shown.output
+    assert "warning: pydantic was 0.1, here " in shown.output
+    assert "warning: client aiperf was 0.0, here" in shown.output
     strict = project.rerun(str(path), "--dry-run", "--strict")
     assert strict.code == 4, strict.output
     assert "pip install pytest-disagg==0.0.1" in strict.output

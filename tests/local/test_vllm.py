@@ -29,7 +29,7 @@ CASE: dict[str, Any] = {
         "ctx": {"tensor_parallel_size": 1, "max_num_seqs": 16, "enforce_eager": True},
         "gen": {"tensor_parallel_size": 2, "max_num_seqs": 16, "enable_prefix_caching": False},
     },
-    "coordinator_config": {"policy": "round_robin", "disable_retries": True},
+    "coordinator_config": {"policy": "round_robin"},
 }
 AGGR: dict[str, Any] = {
     **{key: CASE[key] for key in ("engine", "metadata", "slurm", "timeouts", "gate")},

@@ -110,6 +110,18 @@ def test_an_override_that_fits_no_key_names_itself(unplayed: pytest.Pytester) ->
     assert "--disagg-set timeouts.launhc_s=3" in result.stdout.str()
 
 
+def test_repeats_that_the_run_cannot_hold_are_told_before_it_starts(unplayed: pytest.Pytester) -> None:
+    write_config(unplayed, "one", AGGR)
+    args = ("--disagg-repeat=9", "--disagg-set=timeouts.measure_s=20", "-k", "one", "--junitxml=r.xml")
+    result = unplayed.runpytest_inprocess(*args)
+    result.assert_outcomes(failed=1, deselected=1)
+    assert "slurm.timeout: found 180 s, expected at least" in result.stdout.str()
+    assert "timeouts.measure_s 20 s x 9" in result.stdout.str()
+    ((_, test),) = junit(unplayed).tests("r.xml").items()
+    assert properties(test)["disagg_kind"] == "config"
+    assert not (unplayed.path / "disagg-runs").exists()
+
+
 def test_a_failure_shows_no_secret(unplayed: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SITE_API_TOKEN", "opensesame-4711-opensesame")
     write_config(unplayed, "one", AGGR)

@@ -69,6 +69,31 @@ def test_a_role_without_a_run_id(project: pytest.Pytester, monkeypatch: pytest.M
     assert not (project.path / "disagg-runs").exists()
 
 
+def test_a_node_that_follows_needs_the_run_of_its_leader(
+    project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An aggregated case makes a run of its own where nothing names one: its second node must not."""
+    project.makeconftest(
+        """
+        from pytest_disagg.engines.sim.engine import SimEngine
+
+        class Spread(SimEngine):
+            def on_every_node(self, case, spec):
+                return True
+
+        def pytest_disagg_engines():
+            return {"spread": Spread}
+        """
+    )
+    write_config(project, "two", AGGR.replace("engine: sim", "engine: spread").replace("size: 1", "size: 16"))
+    for name, value in {"SLURM_NTASKS": "2", "SLURM_PROCID": "1"}.items():
+        monkeypatch.setenv(name, value)
+    result = play(project, monkeypatch, "BENCHMARK")
+    result.assert_outcomes(failed=1)
+    assert f"infrastructure: {VARIABLE}=BENCHMARK was set by hand" in words(result)
+    assert not (project.path / "disagg-runs").exists()
+
+
 def test_no_role_in_a_step_of_several_tasks(project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
     write_config(project, "one", DISAGG)
     for name, value in {"SLURM_STEP_ID": "0", "SLURM_NTASKS": "8", "SLURM_PROCID": "0", "SLURM_JOB_ID": "5"}.items():

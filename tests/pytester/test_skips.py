@@ -167,6 +167,23 @@ def test_a_reason_of_the_users_own(project: pytest.Pytester, monkeypatch: pytest
     assert found["disagg_kind"] == "infrastructure"
 
 
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ("gen: {node_rank: 1, ", "worker_config.gen.node_rank"),
+        ("gen: {kv_cache_dtype: <dtype>, ", "the unfilled placeholder <dtype>"),
+    ],
+)
+def test_what_its_engine_can_never_serve_is_a_mistake_and_no_skip(
+    project: pytest.Pytester, changed: str, words: str
+) -> None:
+    """Here the engine is not even installed."""
+    write_config(project, "one", DISAGG.replace("engine: sim", "engine: sglang").replace("gen: {", changed))
+    result = project.runpytest_inprocess()
+    result.assert_outcomes(failed=1)
+    assert words in result.stdout.str()
+
+
 def test_an_unknown_engine_option_is_a_mistake_and_no_skip(project: pytest.Pytester) -> None:
     write_config(project, "one", AGGR)
     result = project.runpytest_inprocess("--disagg-engine=sin")

@@ -27,7 +27,7 @@ import socket, sys, time
 rank, nodes, (host, port) = sys.argv[1], sys.argv[2], sys.argv[3].rsplit(":", 1)
 meeting = socket.socket()
 meeting.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-ends_at = time.monotonic() + 30
+ends_at = time.monotonic() + 120
 while time.monotonic() < ends_at:
     try:
         meeting = socket.create_connection((host, int(port)), timeout=5)
@@ -37,6 +37,7 @@ while time.monotonic() < ends_at:
 else:
     sys.exit(3)
 print("node", rank, "of", nodes, "met rank 0", flush=True)
+meeting.settimeout(None)
 meeting.recv(1)
 """
 LEADER = """

@@ -9,18 +9,15 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
-PROGRAMS = ("trtllm-serve", "trtllm-llmapi-launch", "vllm", "lm_eval")
+SCRIPTS = {"trtllm-serve": "trtllm_serve.py", "vllm": "vllm_serve.py", "lm_eval": "lm_eval.py"}
 
 
 def install(folder: Path) -> str:
     """Put the stand-ins into ``folder``, under the names of the real programs; a PATH that begins with it."""
     folder.mkdir(parents=True, exist_ok=True)
-    python, code = shlex.quote(sys.executable), shlex.quote(str(HERE / "trtllm_serve.py"))
-    _program(folder / "trtllm-serve", f'#!/bin/sh\nexec {python} {code} "$@"\n')
-    vllm = shlex.quote(str(HERE / "vllm_serve.py"))
-    _program(folder / "vllm", f'#!/bin/sh\nexec {python} {vllm} "$@"\n')
-    lm_eval = shlex.quote(str(HERE / "lm_eval.py"))
-    _program(folder / "lm_eval", f'#!/bin/sh\nexec {python} {lm_eval} "$@"\n')
+    for name, script in SCRIPTS.items():
+        words = shlex.join([sys.executable, str(HERE / script)])
+        _program(folder / name, f'#!/bin/sh\nexec {words} "$@"\n')
     _program(folder / "trtllm-llmapi-launch", (HERE / "trtllm_llmapi_launch.sh").read_text(encoding="utf-8"))
     return f"{folder}{os.pathsep}{os.environ['PATH']}"
 

@@ -2,10 +2,11 @@
 
     nvidia-smi -q -x
     nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader,nounits
-    nvidia-smi -i UUID[,UUID...] -lgc MHZ,MHZ | -lmc MHZ,MHZ | -rgc | -rmc
+    nvidia-smi -i GPU[,GPU...] -lgc MHZ,MHZ | -lmc MHZ,MHZ | -rgc | -rmc
 
-Anything else ends it with exit code 2. ``gpus.json`` beside it has the GPUs (see :func:`install`); what was set is a
-line of ``asked``, and shows in the clocks that it reports from then on.
+GPU is a UUID or an index. Anything else ends it with exit code 2. ``gpus.json`` beside it has the GPUs (see
+:func:`install`); what was set is a line of ``asked``, with the UUID, and shows in the clocks that it reports from then
+on.
 """
 
 from __future__ import annotations
@@ -61,8 +62,8 @@ def main(folder: Path, words: Sequence[str]) -> int:
     if len(words) < 3 or words[0] != "-i" or words[2] not in _OPTIONS or (len(words) == 4) != words[2].startswith("-l"):
         print(f"{NAME}: does not take: {' '.join(words)}", file=sys.stderr)
         return 2
-    uuids = words[1].split(",")
-    if unknown := [uuid for uuid in uuids if uuid not in [gpu["uuid"] for gpu in known["gpus"]]]:
+    names = {name: gpu["uuid"] for index, gpu in enumerate(known["gpus"]) for name in (str(index), gpu["uuid"])}
+    if unknown := [word for word in words[1].split(",") if word not in names]:
         print(f"{NAME}: no devices were found with {', '.join(unknown)}", file=sys.stderr)
         return 6
     if not known["permitted"]:
@@ -71,7 +72,7 @@ def main(folder: Path, words: Sequence[str]) -> int:
         print("Terminating early due to previous errors.")
         return 4
     with (folder / "asked").open("a", encoding="utf-8") as file:
-        file.writelines(f"{uuid} {' '.join(words[2:])}\n" for uuid in uuids)
+        file.writelines(f"{names[word]} {' '.join(words[2:])}\n" for word in words[1].split(","))
     print(f"{NAME}: {' '.join(words)}")
     return 0
 

@@ -15,6 +15,8 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from pytest_disagg.clients.native.client import NativeClient
 from pytest_disagg.clients.protocol import LoadPoint, LoadResult
@@ -71,6 +73,9 @@ def main() -> None:
 def measure(options: argparse.Namespace) -> LoadResult:
     if not Path(options.tokenizer).is_dir():
         sys.exit(f"stand-in vllm bench serve: no tokenizer in {options.tokenizer}")
+    # vLLM asks through the environment's proxy; the client below never does.
+    if "http" in getproxies() and not proxy_bypass(urlsplit(options.base_url).netloc):
+        sys.exit(f"stand-in vllm bench serve: would ask {getproxies()['http']} for {options.base_url}")
     point = LoadPoint(
         concurrency=int(options.max_concurrency),
         num_prompts=int(options.num_prompts),

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from urllib.parse import urlsplit
 
+from pytest_disagg.clients.tool.environment import without_proxy
 from pytest_disagg.clients.tool.program import Program
 from pytest_disagg.config.accuracy_tasks import AccuracyTask, Model
 
@@ -62,12 +62,5 @@ def command(
 
 
 def environment(task: AccuracyTask, url: str, environ: Mapping[str, str]) -> dict[str, str]:
-    """What lm_eval runs in: ``environ`` and the task's own over it. It asks ``url`` without a proxy.
-
-    A site's proxy is for the data sets that it fetches.
-    """
-    found = {**environ, **task.env}
-    host = urlsplit(url).hostname or ""
-    for name in ("no_proxy", "NO_PROXY"):
-        found[name] = ",".join(filter(None, (found.get(name), host)))
-    return found
+    """What lm_eval runs in: ``environ`` and the task's own over it. It asks ``url`` without a proxy."""
+    return without_proxy({**environ, **task.env}, url)

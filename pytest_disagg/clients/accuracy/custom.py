@@ -16,35 +16,46 @@ HELPERS = "utils.py"
 """What a definition may import from beside it."""
 
 
+def named(task: AccuracyTask) -> str:
+    """The definition that a task names; empty where it names none, or a folder of definitions instead."""
+    return "" if task.extra_kwargs.get(INCLUDE) else str(task.extra_kwargs.get(CUSTOM) or "")
+
+
 def find(task: AccuracyTask, *, case_file: Path, llm_src: Path | None) -> Path | None:
-    """The definition that a task names; None where it names none, or a folder of definitions instead.
+    """The file that a task is defined in; None where it names none.
 
     A relative one lies below the TensorRT-LLM checkout, as there, else beside the case file.
 
     Raises:
         ConfigError: it is nowhere.
     """
-    named = task.extra_kwargs.get(CUSTOM)
-    if not named or task.extra_kwargs.get(INCLUDE):
+    if not (name := named(task)):
         return None
     folders = [*([llm_src] if llm_src else []), case_file.parent]
     for folder in folders:
-        if (folder / str(named)).is_file():
-            return folder / str(named)
-    looked = " or ".join(str(folder / str(named)) for folder in folders)
-    raise ConfigError([Problem(case_file, None, f"accuracy: {task.name}: {CUSTOM}", repr(named), f"a file: {looked}")])
+        if (folder / name).is_file():
+            return folder / name
+    looked = " or ".join(str(folder / name) for folder in folders)
+    raise ConfigError([Problem(case_file, None, f"accuracy: {task.name}: {CUSTOM}", repr(name), f"a file: {looked}")])
 
 
-def text_of(path: Path, models_root: Path | None) -> str:
-    """A definition's text with the models' folder in it.
+def copy(path: Path, folder: Path, models_root: Path | None) -> None:
+    """Write the definition, and the helpers beside it, into ``folder``.
 
     Raises:
-        ConfigError: it cannot be read, or it needs that folder and none is known.
+        ConfigError: one of them cannot be read, the definition needs the models' folder and none is known, or
+            ``folder`` has another definition or other helpers of that name.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, ValueError) as error:
-        raise ConfigError([Problem(path, None, "", str(error), "a task of lm_eval")]) from error
+    text = _filled(path, models_root)
+    folder.mkdir(parents=True, exist_ok=True)
+    _put(folder / path.name, text, path)
+    if (helpers := path.with_name(HELPERS)).is_file():
+        _put(folder / HELPERS, _read(helpers, "the helpers of a task of lm_eval"), helpers)
+
+
+def _filled(path: Path, models_root: Path | None) -> str:
+    """A definition's text with the models' folder in it."""
+    text = _read(path, "a task of lm_eval")
     if MODELS_ROOT not in text:
         return text
     if models_root is None:
@@ -53,18 +64,11 @@ def text_of(path: Path, models_root: Path | None) -> str:
     return text.replace(MODELS_ROOT, str(models_root))
 
 
-def copy(path: Path, folder: Path, models_root: Path | None) -> Path:
-    """Write the definition, and the helpers beside it, into ``folder``; returns that.
-
-    Raises:
-        ConfigError: see :func:`text_of`; or the folder has another definition or other helpers of that name.
-    """
-    text = text_of(path, models_root)
-    folder.mkdir(parents=True, exist_ok=True)
-    _put(folder / path.name, text, path)
-    if (helpers := path.with_name(HELPERS)).is_file():
-        _put(folder / HELPERS, helpers.read_text(encoding="utf-8"), helpers)
-    return folder
+def _read(path: Path, expected: str) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise ConfigError([Problem(path, None, "", str(error), expected)]) from error
 
 
 def _put(target: Path, text: str, source: Path) -> None:

@@ -6,7 +6,9 @@ import importlib.util
 from collections.abc import Callable
 from dataclasses import replace
 
+from pytest_disagg.clients.checks import wrong_numbers
 from pytest_disagg.clients.protocol import LoadPoint, LoadProgress, LoadResult
+from pytest_disagg.errors import Problem
 from pytest_disagg.records.sample import RequestSample
 from pytest_disagg.version import __version__
 
@@ -28,6 +30,10 @@ class NativeClient:
     def version(self) -> str:
         """This project's."""
         return __version__
+
+    def check(self, point: LoadPoint) -> list[Problem]:
+        """What of ``point`` no client can send; this one sends everything else."""
+        return wrong_numbers(point)
 
     def probe(
         self, url: str, point: LoadPoint, *, should_stop: Callable[[], str | None] | None = None

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from time import monotonic
 
+from pytest_disagg.clients.checks import wrong_numbers
 from pytest_disagg.clients.native import eventloop
 from pytest_disagg.clients.native.arrivals import Arrivals, ClosedLoop, OpenLoop
 from pytest_disagg.clients.native.health import LagMeter, allow_open_files, quiet_gc
@@ -16,7 +17,7 @@ from pytest_disagg.clients.native.target import parse_target, resolve
 from pytest_disagg.clients.native.watch import watching
 from pytest_disagg.clients.prompts import prompts_of, variant
 from pytest_disagg.clients.protocol import ClientHealth, LoadPoint, LoadProgress, LoadResult
-from pytest_disagg.errors import ConfigError, Problem, RunError
+from pytest_disagg.errors import ConfigError, RunError
 from pytest_disagg.records.sample import RequestSample
 from pytest_disagg.records.summary import achieved_concurrency, max_in_flight
 from pytest_disagg.version import __version__
@@ -71,7 +72,8 @@ class _Session:
     """The parts of one load, and the two ways in which it ends early: ``stop`` and its time limit."""
 
     def __init__(self, url: str, point: LoadPoint, made_for: str, *, warm: bool) -> None:
-        _check(point)
+        if problems := wrong_numbers(point):
+            raise ConfigError(problems)
         self._target = parse_target(url)
         self._point = point
         self._warm = warm
@@ -155,19 +157,6 @@ def _arrivals(point: LoadPoint) -> Arrivals:
     if point.request_rate is None:
         return ClosedLoop(point.num_prompts)
     return OpenLoop(point.num_prompts, point.request_rate, point.seed)
-
-
-def _check(point: LoadPoint) -> None:
-    positive: tuple[tuple[str, float], ...] = (
-        ("concurrency", point.concurrency),
-        ("num_prompts", point.num_prompts),
-        ("request_timeout_s", point.request_timeout_s),
-        ("timeout_s", point.timeout_s),
-        ("request_rate", 1 if point.request_rate is None else point.request_rate),
-    )
-    problems = [Problem(None, None, key, f"{value:g}", "a number above 0") for key, value in positive if not value > 0]
-    if problems:
-        raise ConfigError(problems)
 
 
 def _unsent(error: str, asked_tokens: int) -> RequestSample:

@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import tempfile
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 from typing import ClassVar
 
+from pytest_disagg.clients.checks import TOKENIZER_KEY, wrong_numbers
 from pytest_disagg.clients.native.client import NativeClient
 from pytest_disagg.clients.protocol import LoadPoint, LoadProgress, LoadResult
+from pytest_disagg.clients.tool.environment import without_proxy
 from pytest_disagg.clients.tool.program import Program
 from pytest_disagg.clients.tool.run import Ran, Watch, last_line, last_words, run
 from pytest_disagg.errors import ConfigError, Problem, RunError, UsageError
 from pytest_disagg.records.sample import RequestSample
 from pytest_disagg.records.summary import achieved_concurrency, max_in_flight
+from pytest_disagg.redact import redact
 
+COMMAND = "command.txt"
+"""In a load's folder: how the program was started, as one would type it there."""
 NO_HEALTH = "{}: the tool says nothing of its own event-loop lag and CPU, so the gate cannot tell whether it kept up"
 
 
@@ -71,17 +77,19 @@ class ToolClient(ABC):
     name: ClassVar[str]
     program: ClassVar[Program]
     began: ClassVar[re.Pattern[str]]
+    makes_prompts: ClassVar[bool] = True
+    """It makes its own random prompts, for which it needs the model's tokenizer."""
 
     def __init__(self) -> None:
         self._native = NativeClient()
 
     @abstractmethod
-    def check(self, point: LoadPoint) -> list[Problem]:
-        """What of ``point`` this tool cannot send."""
-
-    @abstractmethod
     def command(self, load: Load) -> Command:
-        """The command line; writes what it reads into the load's folder."""
+        """The command line; touches no file."""
+
+    def files(self, load: Load) -> Mapping[str, Iterable[bytes]]:
+        """What the program reads: name below the load's folder -> content, in parts since prompts can be long."""
+        return {}
 
     @abstractmethod
     def read(self, load: Load, ran: Ran) -> Reading:
@@ -90,6 +98,15 @@ class ToolClient(ABC):
         Raises:
             NoResult: it left nothing that can be used.
         """
+
+    def refused(self, point: LoadPoint) -> list[Problem]:
+        """What of ``point`` this tool cannot send, where another client can."""
+        return []
+
+    def check(self, point: LoadPoint) -> list[Problem]:
+        """What of ``point`` this tool cannot send; see :meth:`pytest_disagg.clients.protocol.LoadClient.check`."""
+        tokenizer = tokenizer_problems(self.name, point) if self.makes_prompts else []
+        return [*wrong_numbers(point), *tokenizer, *self.refused(point)]
 
     def cause(self, lines: Sequence[str]) -> str:
         """The one line of a failed program's log that says why it failed."""
@@ -138,13 +155,15 @@ class ToolClient(ABC):
         with _folder(self.name, point.files.absolute() if point.files else None) as folder:
             load = Load(url, point, repeat, folder)
             command = self.command(load)
+            argv = (*first, *command.words)
+            _write(folder, {COMMAND: [f"{redact(shlex.join(argv))}\n".encode()], **self.files(load)})
             log = folder / f"{self.name}.log"
             watch = Watch(log, self.began, point)
             try:
                 ran = run(
-                    (*first, *command.words),
+                    argv,
                     name=self.name,
-                    env={**os.environ, "PYTHONUNBUFFERED": "1", **command.env, **point.env},
+                    env=without_proxy({**os.environ, "PYTHONUNBUFFERED": "1", **command.env, **point.env}, url),
                     log=log,
                     cwd=folder,
                     limit_s=point.timeout_s,
@@ -215,19 +234,20 @@ def tokenizer_problems(client: str, point: LoadPoint) -> list[Problem]:
     A folder, or a name with an owner (``org/model``), which the tool fetches by itself.
     """
     tokenizer = tokenizer_of(point)
-    if Path(tokenizer).is_dir() or "/" in tokenizer.strip("/"):
+    if Path(tokenizer).is_dir() or ("/" in tokenizer and not Path(tokenizer).is_absolute()):
         return []
     expected = (
         f"a folder with its tokenizer, or a name such as org/model: {client} makes prompts with the model's tokenizer; "
         "set environment.model_path or --disagg-models-root, or measure with native or aiperf, which need none"
     )
-    return [Problem(None, None, "metadata.model_name", f"{tokenizer!r}, which is no folder here", expected)]
+    return [Problem(None, None, TOKENIZER_KEY, f"{tokenizer!r}, which is no folder here", expected)]
 
 
-def positive_problems(point: LoadPoint) -> list[Problem]:
-    """Counts that no load can have."""
-    named = (("concurrency", point.concurrency), ("num_prompts", point.num_prompts), ("isl", point.isl))
-    return [Problem(None, None, key, str(value), "at least 1") for key, value in named if value < 1]
+def _write(folder: Path, files: Mapping[str, Iterable[bytes]]) -> None:
+    for name, parts in files.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        with (folder / name).open("wb") as file:
+            file.writelines(parts)
 
 
 @contextmanager

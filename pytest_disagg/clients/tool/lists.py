@@ -5,12 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from pytest_disagg.clients.tool.client import NoResult
 from pytest_disagg.clients.tool.times import Request
+from pytest_disagg.config.text import shown
 
 UNSAID = "failed, and the tool does not say why"
+NO_STARTS = "{}: says no start times; they were worked out from how long each request and the whole load took"
+NO_LENGTHS = "{}: does not say how many tokens each request asked for, so the gate cannot hold answers to it"
+
+_FORMS: Mapping[str, tuple[Any, str]] = {"itls": ([], "a list of numbers"), "errors": ("", "text")}
+"""Lists that hold something else than numbers: what stands for nothing, and what is expected."""
 
 
 def read_object(path: Path, *, last_line: bool = False) -> dict[str, Any]:
@@ -37,27 +43,45 @@ def number(document: Mapping[str, Any], key: str) -> float:
         NoResult: it is not there.
     """
     value = document.get(key)
-    if not isinstance(value, int | float) or isinstance(value, bool):
+    if not _is_number(value):
         raise NoResult(f"{key}: found {value!r}, expected a number")
     return float(value)
 
 
 def columns(document: Mapping[str, Any], names: Sequence[str]) -> list[tuple[Any, ...]]:
-    """One tuple per request, in the order of ``names``.
+    """One tuple per request, in the order of ``names``. A null is what these tools mean by 0.
 
     Raises:
-        NoResult: a list is missing, or they differ in length.
+        NoResult: a list is missing, they differ in length, or one holds something else than it should.
     """
     lists = []
     for name in names:
         values = document.get(name)
         if not isinstance(values, list):
             raise NoResult(f"{name}: found {'nothing' if values is None else type(values).__name__}, expected a list")
-        lists.append(values)
+        lists.append([_entry(name, position, value) for position, value in enumerate(values)])
     lengths = {name: len(values) for name, values in zip(names, lists, strict=True)}
     if len(set(lengths.values())) > 1:
         raise NoResult(f"lists of one entry per request that differ in length: {lengths}")
     return list(zip(*lists, strict=True))
+
+
+def _entry(name: str, position: int, value: Any) -> Any:
+    """``value`` of that request in the list ``name``: gaps, the text of an error, else a number."""
+    empty, expected = _FORMS.get(name, (0.0, "a number"))
+    if value is None:
+        return empty
+    if isinstance(empty, list):
+        fits = isinstance(value, list) and all(map(_is_number, value))
+    else:
+        fits = isinstance(value, str) if isinstance(empty, str) else _is_number(value)
+    if not fits:
+        raise NoResult(f"{name}[{position}]: found {shown(value)}, expected {expected}")
+    return value
+
+
+def _is_number(value: object) -> TypeGuard[int | float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def request(

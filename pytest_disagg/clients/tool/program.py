@@ -60,6 +60,8 @@ class Program:
         program = self._given(Path(given).expanduser()) if given else self._found(environ)
         if program is None:
             raise UsageError(f"{self._missing()}: {self.install}, or set {self.variable} to where it is installed")
+        # It is started in another folder than this one.
+        program = str(Path(program).absolute())
         if self.command:
             return (program,)
         package = self.module.partition(".")[0]
@@ -68,6 +70,19 @@ class Program:
                 f"{program} has no package {package}: {self.install}, or set {self.variable} to where it is installed"
             )
         return (program, "-m", self.module)
+
+    def typed(self, environ: Mapping[str, str] | None = None) -> tuple[str, ...]:
+        """The first words of its command line as one would type them where it is installed; nothing is looked for."""
+        given = (os.environ if environ is None else environ).get(self.variable, "")
+        program = str(self._place(Path(given).expanduser())) if given else self._word
+        return (program, "-m", self.module) if self.module else (program,)
+
+    @property
+    def _word(self) -> str:
+        return self.command or "python"
+
+    def _place(self, path: Path) -> Path:
+        return path / "bin" / self._word if path.is_dir() else path
 
     def version(self, environ: Mapping[str, str] | None = None) -> str:
         """The version of the installed distribution; ``unknown`` where its interpreter cannot be told.
@@ -82,11 +97,10 @@ class Program:
         return _version(interpreter, self.distribution) if interpreter else "unknown"
 
     def _given(self, path: Path) -> str:
-        name = self.command or "python"
-        found = path / "bin" / name if path.is_dir() else path
+        found = self._place(path)
         if not (found.is_file() and os.access(found, os.X_OK)):
             raise UsageError(
-                f"{self.variable}: found {str(path)!r}, expected a virtual environment with bin/{name}, or that "
+                f"{self.variable}: found {str(path)!r}, expected a virtual environment with bin/{self._word}, or that "
                 f"program; {self.install}"
             )
         return str(found)
@@ -115,7 +129,13 @@ def _ask(interpreter: str, code: str, word: str) -> str | None:
     """What ``code`` prints; None where it ends badly."""
     try:
         asked = subprocess.run(
-            [interpreter, "-c", code, word], capture_output=True, text=True, timeout=ASK_TIMEOUT_S, check=False
+            [interpreter, "-c", code, word],
+            capture_output=True,
+            text=True,
+            timeout=ASK_TIMEOUT_S,
+            check=False,
+            # Not here, where a checkout of the package's sources may lie: Python would take that for the package.
+            cwd=os.sep,
         )
     except (OSError, subprocess.TimeoutExpired):
         return None

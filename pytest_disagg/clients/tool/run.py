@@ -150,7 +150,7 @@ def _too_long(name: str, progress: LoadProgress, log: Path, limit_s: float) -> R
     seen = "before its load began" if progress.starting else f"after {progress.completed} of {progress.total} requests"
     said = last_line(_lines(log)) or "nothing"
     return RunError(
-        f"{name}: no end of the load within {limit_s:g} s, stopped {seen}; last seen: {said}",
+        f"{name}: no end of the load within {limit_s:g} s (timeouts.measure_s), stopped {seen}; last seen: {said}",
         kind="functional",
         stage="measure",
         evidence=last_words(name, log),

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
+from pytest_disagg.clients.protocol import LoadPoint
 from pytest_disagg.records.sample import RequestSample
 
 _TOLERANCE_S = 1e-4
@@ -69,11 +70,12 @@ def sample(index: int, request: Request, written_s: float, *, scheduled_s: float
 
 
 def placed(
-    requests: Sequence[Request], *, concurrency: int, at_a_rate: bool, duration_s: float, began_s: float
+    requests: Sequence[Request], point: LoadPoint, *, duration_s: float, began_s: float
 ) -> tuple[RequestSample, ...]:
     """Samples of requests whose starts the tool does not say, of a load that began at ``began_s``."""
     spans = [each.span_s for each in requests]
-    starts = paced(spans, duration_s) if at_a_rate else taking_turns(spans, concurrency, duration_s)
+    at_a_rate = point.request_rate is not None
+    starts = paced(spans, duration_s) if at_a_rate else taking_turns(spans, point.concurrency, duration_s)
     return tuple(
         sample(index, each, began_s + start) for index, (each, start) in enumerate(zip(requests, starts, strict=True))
     )

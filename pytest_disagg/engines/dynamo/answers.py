@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -83,13 +82,13 @@ def proof(case: Case, url: str, timeout_s: float) -> Seen:
 
 def progress(url: str, timeout_s: float) -> int | None:
     """Output tokens of a frontend, or requests and bytes of answers of a worker; both grow with every token."""
-    found = [value for value in map(_number, PROGRESS.findall(_metrics(url, timeout_s))) if value is not None]
+    found = http.numbers(PROGRESS, http.text_of(f"{url}/metrics", timeout_s))
     return int(sum(found)) if found else None
 
 
 def startup(url: str, timeout_s: float) -> dict[str, Any] | None:
     """How long a worker took to load its model, in seconds, where it says so (a mocker has none)."""
-    found = [value for value in map(_number, LOAD_TIME.findall(_metrics(url, timeout_s))) if value is not None]
+    found = http.numbers(LOAD_TIME, http.text_of(f"{url}/metrics", timeout_s))
     return {"model_load_time_s": max(found)} if found else None
 
 
@@ -148,19 +147,3 @@ def _object(text: str) -> Mapping[str, Any]:
     except ValueError:
         return {}
     return found if isinstance(found, dict) else {}
-
-
-def _metrics(url: str, timeout_s: float) -> str:
-    try:
-        answer = http.get(f"{url}/metrics", timeout_s)
-    except OSError:
-        return ""
-    return answer.text if answer.status == 200 else ""
-
-
-def _number(text: str) -> float | None:
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return value if math.isfinite(value) else None

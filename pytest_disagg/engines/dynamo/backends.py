@@ -1,7 +1,7 @@
 """The workers: ``python -m dynamo.mocker``, ``.sglang``, ``.trtllm`` or ``.vllm``, from a server's block.
 
 Options are those of Dynamo 1.6.1 (``dynamo/<backend>/{args,backend_args}.py``, ``common/configuration/groups/
-runtime_args.py``) and, where it hands them on, of the engine inside.
+{runtime,router}_args.py``) and, where it hands them on, of the engine inside.
 """
 
 from __future__ import annotations
@@ -17,10 +17,13 @@ from pytest_disagg.config.case import Case, ServerKind, ServerSpec
 from pytest_disagg.config.overrides import unshared
 from pytest_disagg.config.text import did_you_mean, one_of
 from pytest_disagg.engines.models import model_path
-from pytest_disagg.engines.options import PLAIN, block_of, key_problems, keys, refuse, without
+from pytest_disagg.engines.options import Style, as_json, block_of, key_problems, keys, refuse, without
 from pytest_disagg.engines.protocol import ServerRequest
 from pytest_disagg.engines.vllm.flags import SERVE
+from pytest_disagg.engines.vllm.kv import OPTION, transfer, transfer_problems
+from pytest_disagg.engines.vllm.nodes import DATA_PARALLEL, among_nodes, size_problems
 from pytest_disagg.errors import ConfigError, Problem
+from pytest_disagg.process.ports import UNDRAWN
 from pytest_disagg.rundir.layout import safe_name
 from pytest_disagg.topology.problems import problem
 
@@ -49,17 +52,27 @@ _NODES = refuse(
     ("nothing: the run places nodes and ranks", "nnodes node_rank headless"),
     (_RUN, "host port dist_init_addr master_addr master_port"),
 )
+_NO_MEETING = "nothing: a mocker that decodes takes a request when it has been prefilled, without a port to meet at"
 _SIZE = f"{TENSOR}, {PIPELINE}: they are what places a server, too"
 TRTLLM_OPTIONS = keys(
-    "connector custom_jinja_template dump_config_to enable_local_indexer endpoint_types conversation_affinity "
-    "conversation_affinity_dp_rank_source engine_request_limit fpm_trace enable_multimodal health_check_payload "
-    "kv_block_size kv_state_endpoint modality model_loader_extra_config override_engine_args publish_kv_events "
-    "publish_metrics response_plane router_mode"
+    "allowed_local_media_path connector conversation_affinity conversation_affinity_dp_rank_source "
+    "custom_jinja_template dump_config_to enable_multimodal encode_endpoint endpoint_types engine_request_limit "
+    "exclude_tools_when_tool_choice_none fpm_trace frontend_decoding health_check_payload kv_block_size "
+    "kv_state_endpoint max_file_size_mb modality model_loader_extra_config output_modalities override_engine_args "
+    "publish_kv_events publish_metrics response_plane"
 )
-"""Options of ``dynamo.trtllm`` itself. All other keys are TensorRT-LLM's, and go to its file."""
+TRTLLM_FAMILIES = ("dyn_", "router_", "tcp_tls_", "nats_tls_")
+"""Options of ``dynamo.trtllm`` itself, and what others of them begin with. All other keys are TensorRT-LLM's, and go to
+its file."""
 
-MOCKER_NEGATED = frozenset(("enable_prefix_caching", "enable_chunked_prefill"))
-"""Switches of the mocker that are on, and have a ``--no-``."""
+ON = keys(
+    "exclude_tools_when_tool_choice_none dyn_enable_structural_tag router_kv_events router_track_active_blocks "
+    "router_assume_kv_reuse router_track_prefill_tokens"
+)
+"""Switches of Dynamo's own that are on unless they are told otherwise."""
+MOCKER = Style(two_way=ON | keys("enable_prefix_caching enable_chunked_prefill"))
+SGLANG = Style(two_way=ON)
+"""SGLang's own switches have no ``--no-``."""
 
 
 @dataclass(frozen=True)
@@ -76,35 +89,38 @@ class Worker:
 class Backend:
     """``build`` is told the request and the worker's own keys. ``sizes``: which of the parallel sizes it takes.
 
-    ``owned`` maps a key that must not be in its block to what is expected instead. ``every_node``: each node of a
-    server starts a process. ``launcher`` is what ranks of several nodes run under.
+    ``owned`` maps a key that must not be in its block to what is expected instead; ``problems`` finds what else is
+    wrong with the block of a server, which lies at a key. ``every_node``: each node of a server starts a process.
+    ``launcher`` is what ranks of several nodes run under.
     """
 
     build: Callable[[ServerRequest, Mapping[str, Any]], Worker]
     owned: Mapping[str, str]
     sizes: tuple[str, ...]
+    problems: Callable[[Case, ServerSpec, str], Iterator[Problem]] = lambda case, spec, where: iter(())
     every_node: bool = False
     launcher: tuple[str, ...] = ()
 
 
 def _mocker(request: ServerRequest, block: Mapping[str, Any]) -> Worker:
     """One process, whatever its sizes: what is served there takes only as long as work on that many GPUs would."""
-    options = {f"no_{key}" if key in MOCKER_NEGATED and value is False else key: value for key, value in block.items()}
-    options = {key: True if key.startswith("no_") else value for key, value in options.items() if key not in SIZES}
+    options = without(block, SIZES)
     if options.get("ais_perf_model") and request.spec.tp > 1:
         options = {"ais_tp_size": request.spec.tp, **options}
     model = ("--model-path", _path(request), "--model-name", request.spec.model)
-    return Worker((*model, *MODES[request.spec.kind], *PLAIN.words(options)))
+    return Worker((*model, *MODES[request.spec.kind], *MOCKER.words(options)))
 
 
 def _sglang(request: ServerRequest, block: Mapping[str, Any]) -> Worker:
     """Every node runs the same command with its rank.
 
-    The bootstrap server of a prefill worker is asked by decode workers and by all of its own ranks, so those of other
-    nodes are told the leader's port.
+    Nothing listens on ``--port``, but on ports that SGLang counts from it where its attention is data-parallel, which
+    for two workers of a node have to be others. The bootstrap server of a prefill worker is asked by decode workers and
+    by all of its own ranks, so those of other nodes are told the leader's port.
     """
     spec, host, facts = request.spec, request.host, {}
-    argv = ["--model-path", _path(request), "--served-model-name", spec.model, *MODES[spec.kind], "--host", host]
+    argv = ["--model-path", _path(request), "--served-model-name", spec.model, *MODES[spec.kind]]
+    argv += ["--host", host, "--port", str(request.site.port(highest=UNDRAWN))]
     if request.nodes > 1:
         argv += ["--nnodes", str(request.nodes), "--node-rank", str(request.node_rank)]
         argv += ["--dist-init-addr", request.rendezvous]
@@ -115,14 +131,14 @@ def _sglang(request: ServerRequest, block: Mapping[str, Any]) -> Worker:
         argv += ["--disaggregation-bootstrap-port", port]
         facts = {BOOTSTRAP: port}
     argv += [*_size("--tp-size", spec.tp), *_size("--pp-size", spec.pp)]
-    return Worker((*argv, *PLAIN.words(without(block, SIZES))), {"SGLANG_HOST_IP": host}, facts=facts)
+    return Worker((*argv, *SGLANG.words(without(block, SIZES))), {"SGLANG_HOST_IP": host}, facts=facts)
 
 
 def _trtllm(request: ServerRequest, block: Mapping[str, Any]) -> Worker:
     """TensorRT-LLM's keys of the block are its file, as for ``trtllm-serve``; the file lies over Dynamo's defaults."""
     spec = request.spec
-    own = {key: value for key, value in block.items() if key in TRTLLM_OPTIONS or str(key).startswith("dyn_")}
-    rest = {key: value for key, value in block.items() if key not in own}
+    own = {key: value for key, value in block.items() if key in TRTLLM_OPTIONS or str(key).startswith(TRTLLM_FAMILIES)}
+    rest = without(block, own)
     path = request.config_dir / f"engine.{spec.kind}.{safe_name(spec.name)}.yaml"
     text: str = pyyaml.safe_dump(rest, sort_keys=False, default_flow_style=False)
     model = ("--model-path", _path(request), "--served-model-name", spec.model)
@@ -133,25 +149,36 @@ def _trtllm(request: ServerRequest, block: Mapping[str, Any]) -> Worker:
 def _vllm(request: ServerRequest, block: Mapping[str, Any]) -> Worker:
     """Of several nodes the first registers the worker, the others are ``--headless``.
 
-    A worker of a disaggregated case hands over KV caches by NIXL, unless its block has a ``kv_transfer_config``.
+    A worker of a disaggregated case hands over KV caches as one of engine ``vllm`` does: by NIXL, unless its block has
+    a ``kv_transfer_config``.
     """
-    spec, env = request.spec, {}
+    spec, kv = request.spec, transfer(request)
+    env = dict(kv.env)
     argv = ["--model", _path(request), "--served-model-name", spec.model, *MODES[spec.kind]]
     argv += [*_size("--tensor-parallel-size", spec.tp), *_size("--pipeline-parallel-size", spec.pp)]
-    if request.nodes > 1:
-        host, _, port = request.rendezvous.rpartition(":")
-        argv += ["--nnodes", str(request.nodes), "--node-rank", str(request.node_rank)]
-        argv += ["--master-addr", host, "--master-port", port, *(["--headless"] if request.node_rank else [])]
+    nodes, _ = among_nodes(request)
+    argv += nodes
+    if nodes:
         env["VLLM_HOST_IP"] = request.host
-    if spec.kind != "server":
-        role = "kv_producer" if spec.kind == "ctx" else "kv_consumer"
-        block = {"kv_transfer_config": {"kv_connector": "NixlConnector", "kv_role": role}, **block}
-        env |= {"VLLM_NIXL_SIDE_CHANNEL_HOST": request.host, "VLLM_NIXL_SIDE_CHANNEL_PORT": str(request.site.port())}
-    return Worker((*argv, *SERVE.words(without(block, SIZES))), env)
+    if kv.config:
+        argv += [f"--{OPTION.replace('_', '-')}", as_json(kv.config)]
+    return Worker((*argv, *SERVE.words(without(block, (*SIZES, OPTION)))), env, facts=kv.facts)
+
+
+def _vllm_problems(case: Case, spec: ServerSpec, where: str) -> Iterator[Problem]:
+    """As of engine ``vllm``, but that the nodes of a server are told of no replicas."""
+    yield from size_problems(case, spec, where)
+    yield from transfer_problems(case, spec, where)
+    replicas = spec.engine_config.get(DATA_PARALLEL) or 1
+    if replicas != 1 and spec.world_size > case.gpus_per_node:
+        expected = (
+            f"1, or servers of one node ({case.gpus_per_node} GPUs): nodes are told of {TENSOR} and {PIPELINE} only"
+        )
+        yield problem(case, f"{where}.{DATA_PARALLEL}", str(replicas), expected)
 
 
 BACKENDS: Mapping[str, Backend] = {
-    "mocker": Backend(_mocker, {**_OWNED, **refuse((_RUN, "bootstrap_ports"))}, SIZES),
+    "mocker": Backend(_mocker, {**_OWNED, **refuse((_NO_MEETING, "bootstrap_ports"))}, SIZES),
     "sglang": Backend(
         _sglang,
         {
@@ -173,8 +200,9 @@ BACKENDS: Mapping[str, Backend] = {
     ),
     "vllm": Backend(
         _vllm,
-        {**_OWNED, **_NODES, **refuse((_SIZE, "tp pp"), ("kv_transfer_config", "connector"))},
+        {**_OWNED, **_NODES, **refuse((_SIZE, "tp pp"), (OPTION, "connector"))},
         (TENSOR, PIPELINE),
+        _vllm_problems,
         every_node=True,
     ),
 }
@@ -212,15 +240,7 @@ def block_problems(case: Case, spec: ServerSpec) -> Iterator[Problem]:
         if key not in backend.sizes and int(block.get(key) or 1) > 1:
             expected = f"{', '.join(backend.sizes)}: dynamo.{spec.engine_config[BACKEND]} has no other size"
             yield problem(case, f"{at}.{key}", str(block[key]), expected)
-    given = block.get("kv_transfer_config")
-    if backend.build is _vllm and given is not None and not isinstance(given, Mapping):
-        yield problem(case, f"{at}.kv_transfer_config", repr(given), "a mapping")
-    replicas = block.get("data_parallel_size") or 1
-    if backend.build is _vllm and replicas != 1 and spec.world_size > case.gpus_per_node:
-        expected = (
-            f"1, or servers of one node ({case.gpus_per_node} GPUs): nodes are told of {TENSOR} and {PIPELINE} only"
-        )
-        yield problem(case, f"{at}.data_parallel_size", str(replicas), expected)
+    yield from backend.problems(case, spec, at)
 
 
 def _own(spec: ServerSpec) -> dict[str, Any]:

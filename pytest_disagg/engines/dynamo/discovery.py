@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
 from pytest_disagg.engines import http
+from pytest_disagg.engines.base import address_of
 from pytest_disagg.engines.protocol import Launch, Seen, ServiceRequest, Site
 from pytest_disagg.topology.placement import place
 
@@ -74,8 +75,7 @@ def environment(case: Case, site: Site, host: str) -> dict[str, str]:
 
 def service(request: ServiceRequest) -> Launch:
     """etcd with all its URLs, or NATS with JetStream; nothing of either outside of ``request.data_dir``."""
-    port = request.site.port()
-    address = f"{request.host}:{port}"
+    address = address_of(request.host, request.site.port())
     if request.name == NATS:
         config = request.config_dir / "nats.conf"
         text = (
@@ -84,7 +84,7 @@ def service(request: ServiceRequest) -> Launch:
             f"jetstream {{ store_dir: {json.dumps(str(request.data_dir))} }}\n"
         )
         return Launch((PROGRAMS[NATS], "-c", str(config)), address=address, files={config: text})
-    client, peer = f"http://{address}", f"http://{request.host}:{request.site.port()}"
+    client, peer = f"http://{address}", f"http://{address_of(request.host, request.site.port())}"
     argv = [PROGRAMS[ETCD], "--name", "disagg", "--data-dir", str(request.data_dir)]
     argv += ["--listen-client-urls", client, "--advertise-client-urls", client]
     argv += ["--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", f"disagg={peer}"]
@@ -105,13 +105,14 @@ def _etcd_healthy(address: str, timeout_s: float) -> Seen:
 def _nats_healthy(address: str, timeout_s: float) -> Seen:
     """As a client does: the server speaks first, and answers PING only once it takes commands."""
     host, _, port = address.rpartition(":")
+    there = host.strip("[]"), int(port)
     try:
-        with socket.create_connection((host, int(port)), timeout_s) as connection, connection.makefile("rb") as lines:
+        with socket.create_connection(there, timeout_s) as connection, connection.makefile("rb") as lines:
             hello = lines.readline()
             if not hello.startswith(b"INFO "):
                 return Seen(False, f"nats://{address}: {hello[:80]!r}, no INFO")
             connection.sendall(b'CONNECT {"verbose":false}\r\nPING\r\n')
             answer = lines.readline().strip()
-    except (OSError, ValueError) as error:
+    except OSError as error:
         return Seen(False, f"nats://{address}: {error}")
     return Seen(answer == b"PONG", f"nats://{address}: {answer.decode('utf-8', 'replace')[:80]}")

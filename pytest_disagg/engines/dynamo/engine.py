@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_disagg.engines.base import BaseEngine
+from pytest_disagg.engines.base import BaseEngine, address_of, numactl
 from pytest_disagg.engines.dynamo import answers, discovery
 from pytest_disagg.engines.dynamo.backends import BACKEND, backend_of, block_problems, build_worker
 from pytest_disagg.engines.models import model_path
@@ -34,6 +34,7 @@ OWNED = refuse(
     ("nothing: the run gives it", "http_host http_port namespace namespace_prefix interactive"),
     ("the discovery block of the file", "discovery_backend request_plane event_plane"),
     ("metadata.model_name: the workers bring the model", "model_name model_path"),
+    ("nothing: roles speak HTTP to each other", "tls_cert_path tls_key_path tls_client_ca_cert_path"),
 )
 """Options of the frontend that the harness gives -> what to write instead."""
 
@@ -99,8 +100,7 @@ class DynamoEngine(BaseEngine):
         case, spec = request.case, request.spec
         check_case(case)
         worker = build_worker(request)
-        argv = ["numactl", "-m 0,1"] if case.numa_bind else []
-        argv += [_python(), "-m", f"dynamo.{spec.engine_config[BACKEND]}", *worker.argv]
+        argv = [*numactl(case), _python(), "-m", f"dynamo.{spec.engine_config[BACKEND]}", *worker.argv]
         env = {
             **_defaults({**_QUIET, **worker.env}, spec.env),
             **discovery.environment(case, request.site, request.host),
@@ -114,7 +114,7 @@ class DynamoEngine(BaseEngine):
             "DYN_SYSTEM_PORT": str(port),
             "DYN_SYSTEM_USE_ENDPOINT_HEALTH_STATUS": '["generate"]',
         }
-        address = f"{request.host}:{port}"
+        address = address_of(request.host, port)
         return Launch(tuple(argv), address=address, env=env, files=worker.files, facts=worker.facts)
 
     def coordinator(self, request: CoordinatorRequest) -> Launch:
@@ -130,7 +130,7 @@ class DynamoEngine(BaseEngine):
             **case.coordinator_env,
             **discovery.environment(case, request.site, request.host),
         }
-        return Launch(tuple(argv), address=f"{request.host}:{port}", env=env)
+        return Launch(tuple(argv), address=address_of(request.host, port), env=env)
 
     def healthy(self, url: str, timeout_s: float) -> Seen:
         """A worker serves its endpoint; the frontend has a model and a worker."""

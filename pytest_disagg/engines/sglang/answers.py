@@ -42,17 +42,9 @@ def routable(url: str, ctx: int, gen: int, timeout_s: float) -> Seen:
 
 def progress(url: str, timeout_s: float) -> int | None:
     """The sum of the counters that grow while a server works, SGLang's or a simulated one; None where it has none."""
-    try:
-        answer = http.get(f"{url}/metrics", timeout_s)
-    except OSError:
-        return None
-    if answer.status != 200:
-        return None
-    try:
-        found = [int(float(value)) for value in PROGRESS.findall(answer.text)]
-    except ValueError:
-        return None
-    return sum(found) if found else metrics.progress(answer.text)
+    text = http.text_of(f"{url}/metrics", timeout_s)
+    found = http.numbers(PROGRESS, text)
+    return int(sum(found)) if found else metrics.progress(text)
 
 
 def startup(url: str, timeout_s: float) -> Mapping[str, Any] | None:

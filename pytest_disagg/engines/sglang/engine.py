@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from pytest_disagg.engines.base import BaseEngine
+from pytest_disagg.engines.base import BaseEngine, address_of, numactl
 from pytest_disagg.engines.models import model_path
 from pytest_disagg.engines.protocol import CoordinatorRequest, Launch, Seen, ServerRequest
 from pytest_disagg.engines.sglang import answers
@@ -25,6 +25,7 @@ METRICS = "metrics"
 """The fact of a router: the whole URL of its metrics."""
 
 MODES = {"ctx": "prefill", "gen": "decode"}
+ENVIRONMENT = {"PYTHONUNBUFFERED": "1"}
 
 
 class SglangEngine(BaseEngine):
@@ -72,8 +73,7 @@ class SglangEngine(BaseEngine):
         if simulated(case):
             return self._simulated(request)
         port = request.site.port()
-        argv = ["numactl", "-m", "0,1"] if case.numa_bind else []
-        argv += [SERVER.python(spec.env), "-m", SERVER.module]
+        argv = [*numactl(case), SERVER.python(spec.env), "-m", SERVER.module]
         argv += ["--model-path", model_path(case, spec.model, request.site), "--served-model-name", spec.model]
         argv += ["--host", request.host, "--port", str(port)]
         facts: dict[str, str] = {}
@@ -87,25 +87,23 @@ class SglangEngine(BaseEngine):
             argv += ["--nnodes", str(request.nodes), "--node-rank", str(request.node_rank)]
             argv += ["--dist-init-addr", request.rendezvous]
         argv += OPTIONS.words(server_options(spec))
-        address = f"{_bracketed(request.host)}:{port}"
-        return Launch(tuple(argv), address=address, env={"PYTHONUNBUFFERED": "1"}, facts=facts)
+        return Launch(tuple(argv), address=address_of(request.host, port), env=ENVIRONMENT, facts=facts)
 
     def coordinator(self, request: CoordinatorRequest) -> Launch:
         """The router in front of the given servers. Raises ConfigError as :meth:`server`."""
         case, site = request.case, request.site
         check_case(case)
-        port, metrics_port = str(site.port()), str(site.port())
+        port, metrics_port = site.port(), site.port()
         argv = [ROUTER.python(case.coordinator_env), "-m", ROUTER.module]
-        argv += ["--host", request.host, "--port", port]
-        argv += ["--prometheus-host", request.host, "--prometheus-port", metrics_port, "--pd-disaggregation"]
+        argv += ["--host", request.host, "--port", str(port)]
+        argv += ["--prometheus-host", request.host, "--prometheus-port", str(metrics_port), "--pd-disaggregation"]
         for address, said in zip(request.ctx, request.ctx_facts, strict=True):
             argv += ["--prefill", f"http://{address}", said.get(BOOTSTRAP, "none")]
         for address in request.gen:
             argv += ["--decode", f"http://{address}"]
         argv += OPTIONS.words(router_options(case))
-        host = _bracketed(request.host)
-        facts = {METRICS: f"http://{host}:{metrics_port}/metrics"}
-        return Launch(tuple(argv), address=f"{host}:{port}", env={"PYTHONUNBUFFERED": "1"}, facts=facts)
+        facts = {METRICS: f"http://{address_of(request.host, metrics_port)}/metrics"}
+        return Launch(tuple(argv), address=address_of(request.host, port), env=ENVIRONMENT, facts=facts)
 
     def healthy(self, url: str, timeout_s: float) -> Seen:
         """Whether ``GET /health`` is 200, for which SGLang takes its time."""
@@ -137,7 +135,3 @@ class SglangEngine(BaseEngine):
         port = request.site.port()
         launch = self._sim.server(request, bootstrap_port=port)
         return replace(launch, facts={BOOTSTRAP: str(port)})
-
-
-def _bracketed(host: str) -> str:
-    return f"[{host}]" if ":" in host else host

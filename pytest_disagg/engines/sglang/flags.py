@@ -15,4 +15,22 @@ JSON_LISTS = frozenset(
         "sidecar_args",
     )
 )
-OPTIONS = Style(json_lists=JSON_LISTS)
+TWO_WAY = frozenset(
+    (
+        "dcp_replicate_q_proj",
+        "dllm_fdfo",
+        "enable_decoder_swa_bounded_replay",
+        "enable_dsa_fused_indexer",
+        "enable_fused_qk_norm_rope",
+        "enable_tf32_matmul",
+        "enable_tp_lm_head_all_to_all",
+        "experts_shared_outer_loras",
+        "lora_strict_loading",
+        "mm_enable_dp_encoder",
+        "ple_offload_embedding",
+        "speculative_enable_w4a4_mxfp4_megamoe",
+    )
+)
+"""Switches with a ``--no-``: SGLang may turn them on by itself. All others are off unless they are given."""
+
+OPTIONS = Style(json_lists=JSON_LISTS, two_way=TWO_WAY)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from pytest_disagg.engines.options import NO_SECRET, block_of, coordinator_block, key_problems, refuse, without
+from pytest_disagg.engines.options import NO_SECRET, block_of, coordinator_block, key_problems, keys, refuse, without
 from pytest_disagg.errors import ConfigError, Problem
 from pytest_disagg.topology.problems import problem
 
@@ -25,8 +26,11 @@ REFUSED: Mapping[str, str] = refuse(
     ("nothing: it follows from whose block this is", "disaggregation_mode"),
     ("nothing: the run chooses it for each CTX server", "disaggregation_bootstrap_port"),
     (NO_SECRET, "api_key admin_api_key ssl_keyfile_password"),
+    ("nothing: the run speaks plain HTTP", "ssl_keyfile ssl_certfile ssl_ca_certs grpc_mode smg_grpc_mode"),
     ("tensor_parallel_size: the harness places servers by it", "tp tp_size"),
     ("pipeline_parallel_size: the harness places servers by it", "pp pp_size"),
+    ("dp_size", "data_parallel_size"),
+    ("attn_dp_size", "attention_data_parallel_size"),
     ("attn_cp_size: in SGLang it lies within the tensor-parallel size", "context_parallel_size"),
     ("chunked_prefill_size, or max_prefill_tokens", "max_num_tokens"),
     ("decode_log_interval", "print_iter_log"),
@@ -44,14 +48,18 @@ REFUSED_BY_ROUTER: Mapping[str, str] = refuse(
     (_OURS, "host port prometheus_host prometheus_port pd_disaggregation prefill decode worker_urls"),
     ("nothing: the router is told every server", "service_discovery enable_igw"),
     ("nothing: it does not list its workers", "mini_lb"),
+    ("nothing: the run speaks plain HTTP", "tls_cert_path tls_key_path"),
     (NO_SECRET, "api_key control_plane_api_keys oracle_password"),
 )
-OF_THE_HARNESS = frozenset(
+OF_THE_HARNESS = keys(
     "name model_name gpus gpus_per_node match_mode client_configs server_env_var world_size "
-    f"context_parallel_size {BACKEND}".split()
+    f"context_parallel_size {BACKEND}"
 )
 RENAMED = {"moe_expert_parallel_size": "ep_size", "max_seq_len": "context_length"}
-SIZES = ("tensor_parallel_size", "pipeline_parallel_size", "max_batch_size", "enable_attention_dp", "dp_size")
+SIZES = keys(
+    "tensor_parallel_size pipeline_parallel_size max_batch_size dp_size attn_dp_size enable_attention_dp "
+    "enable_dp_attention"
+)
 """Keys that :func:`_sizes` answers for."""
 
 
@@ -79,7 +87,7 @@ def check_case(case: Case) -> None:
 
 def server_options(spec: ServerSpec) -> dict[str, Any]:
     """The options of a server of ``spec`` under SGLang's names: sizes, metrics, then the others in the file's order."""
-    block = without(spec.engine_config, {*OF_THE_HARNESS, *SIZES})
+    block = without(spec.engine_config, OF_THE_HARNESS | SIZES)
     return {
         **_sizes(spec),
         # The watchdog and the telemetry read them; SGLang has them off.
@@ -108,39 +116,57 @@ def simulated(case: Case) -> bool:
 
 def _sizes(spec: ServerSpec) -> dict[str, Any]:
     """Parallelism and batch. A batch is that of one attention rank in the file, of the whole server in SGLang."""
-    block = spec.engine_config
-    attention_dp = _attention_dp(block)
-    dp = block.get("dp_size") or (spec.tp if attention_dp else None)
-    ranks = block.get("attn_dp_size") or (dp if attention_dp else 1)
-    batch = block.get("max_batch_size")
+    replicas, ranks = _data_parallel(spec)
+    batch = spec.engine_config.get("max_batch_size")
     return {
         "tp_size": spec.tp,
         "pp_size": spec.pp if spec.pp > 1 else None,
-        "dp_size": dp,
-        "enable_dp_attention": attention_dp,
+        "dp_size": replicas if replicas > 1 else None,
+        "attn_dp_size": ranks if ranks > 1 else None,
         "max_running_requests": batch * ranks if batch else None,
     }
 
 
-def _attention_dp(block: Mapping[str, Any]) -> bool:
-    return bool(block.get("enable_attention_dp") or block.get("enable_dp_attention"))
+def _data_parallel(spec: ServerSpec) -> tuple[int, int]:
+    """Replicas of the whole model, and attention ranks within one.
+
+    The older ``enable_dp_attention`` makes ``dp_size`` the second, as SGLang itself still reads it.
+    """
+    block = spec.engine_config
+    dp = block.get("dp_size")
+    if ranks := block.get("attn_dp_size"):
+        return dp or 1, ranks
+    if block.get("enable_attention_dp") or block.get("enable_dp_attention"):
+        return 1, dp or spec.tp
+    return dp or 1, 1
 
 
 def _size_problems(case: Case, spec: ServerSpec, where: str) -> Iterator[Problem]:
-    """Replicas of the whole model have GPUs of their own, which the harness has to know of."""
+    """Sizes that are none, and those that need other GPUs than the harness gives the server."""
     block = spec.engine_config
-    dp = block.get("dp_size")
-    if dp is None:
+    wrong = [
+        problem(case, f"{where}.{key}", repr(value), "a positive integer")
+        for key in ("dp_size", "attn_dp_size")
+        if (value := block.get(key)) is not None and (type(value) is not int or value < 1)
+    ]
+    if wrong:
+        yield from wrong
         return
-    if type(dp) is not int or dp < 1:
-        yield problem(case, f"{where}.dp_size", repr(dp), "a positive integer")
-        return
-    if _attention_dp(block):
-        return
-    gpus = spec.tp * spec.pp * dp
-    if spec.world_size != gpus:
+    replicas, ranks = _data_parallel(spec)
+    gpus = spec.tp * spec.pp * replicas
+    nodes = math.ceil(gpus / case.gpus_per_node)
+    if spec.tp % ranks:
+        key = "attn_dp_size" if "attn_dp_size" in block else "dp_size"
+        yield problem(case, f"{where}.{key}", str(ranks), f"a divisor of tensor_parallel_size ({spec.tp})")
+    if replicas > 1 and (ranks > 1 or nodes > 1):
+        expected = "1, or attn_dp_size alone: replicas of the model have one node and no attention ranks"
+        yield problem(case, f"{where}.dp_size", str(replicas), expected)
+    elif spec.world_size != gpus:
         expected = f"{gpus}: tensor_parallel_size x pipeline_parallel_size x dp_size"
         yield problem(case, f"{where}.world_size", str(spec.world_size), expected)
+    elif nodes > 1 and (gpus % case.gpus_per_node or (spec.pp % nodes and nodes % spec.pp)):
+        expected = f"whole nodes of {case.gpus_per_node} GPUs for each pipeline stage, or whole stages on each node"
+        yield problem(case, f"{where}.world_size", f"{gpus} GPUs, pipeline_parallel_size {spec.pp}", expected)
 
 
 def _mode_problems(case: Case) -> Iterator[Problem]:

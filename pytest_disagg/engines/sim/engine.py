@@ -92,11 +92,7 @@ class SimEngine(BaseEngine):
 
     def progress(self, url: str, timeout_s: float) -> int | None:
         """Iterations, tokens and forwarded chunks so far, added up, from ``/metrics``."""
-        try:
-            answer = http.get(f"{url}/metrics", timeout_s)
-        except OSError:
-            return None
-        return metrics.progress(answer.text) if answer.status == 200 else None
+        return metrics.progress(http.text_of(f"{url}/metrics", timeout_s))
 
     def probe_policy(self, mode: Mode) -> ProbePolicy:
         """In gen_only nothing may be sent before the measured load: the fill gate would count it, once and for all."""

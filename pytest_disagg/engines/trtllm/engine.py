@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from pytest_disagg.engines import http
-from pytest_disagg.engines.base import BaseEngine
+from pytest_disagg.engines.base import BaseEngine, address_of, numactl
 from pytest_disagg.engines.models import model_path
 from pytest_disagg.engines.protocol import CoordinatorRequest, Launch, ProbePolicy, ServerRequest
 from pytest_disagg.engines.trtllm.environment import WORKER_BASE, mode_environment
@@ -68,15 +68,14 @@ class TrtllmEngine(BaseEngine):
         kind = "aggr" if spec.kind == "server" else spec.kind
         folder = request.config_dir if spec.kind == "server" else request.secrets_dir
         config = folder / f"extra-llm-api-config.{kind}.{safe_name(spec.name)}.yml"
-        argv = ["numactl", "-m 0,1"] if case.numa_bind else []
-        argv += [PROGRAM, model_path(case, spec.model, request.site)]
+        argv = [*numactl(case), PROGRAM, model_path(case, spec.model, request.site)]
         argv += ["--backend", str(spec.engine_config.get("backend") or "pytorch"), "--config", str(config)]
         env = {name: value for name, value in mode_environment(case, spec.kind).items() if name not in spec.env}
         files = {config: engine_options(case, spec, request.site)}
         if int(spec.engine_config.get(FRONTENDS) or 1) > 1:
             port = request.site.port(shared=True)
             argv += ["--host", request.host, "--port", str(port)]
-            return Launch(tuple(argv), address=f"{_bracketed(request.host)}:{port}", env=env, files=files)
+            return Launch(tuple(argv), address=address_of(request.host, port), env=env, files=files)
         argv += ["--host", request.host, "--port", "0", "--report_addr", str(request.address_file)]
         return Launch(tuple(argv), address_file=request.address_file, env=env, files=files)
 
@@ -113,7 +112,3 @@ class TrtllmEngine(BaseEngine):
 def _timeout_s(case: Case) -> int:
     slurm = case.document.get("slurm") or {}
     return math.ceil(case.total_s) if slurm.get("timeout") else DEFAULT_TIMEOUT_S
-
-
-def _bracketed(host: str) -> str:
-    return f"[{host}]" if ":" in host else host

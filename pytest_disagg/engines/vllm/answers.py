@@ -51,11 +51,8 @@ def routable(url: str, ctx: int, gen: int, timeout_s: float) -> Seen:
 
 def progress(url: str, timeout_s: float) -> int | None:
     """Prompt and output tokens so far, of all engine cores of a server; None where its metrics are off."""
-    try:
-        found = [int(float(value)) for value in PROGRESS.findall(_metrics(url, timeout_s))]
-    except (ValueError, OverflowError):
-        return None
-    return sum(found) if found else None
+    found = http.numbers(PROGRESS, http.text_of(f"{url}/metrics", timeout_s))
+    return int(sum(found)) if found else None
 
 
 def startup(url: str, timeout_s: float) -> dict[str, Any] | None:
@@ -64,7 +61,7 @@ def startup(url: str, timeout_s: float) -> dict[str, Any] | None:
     vLLM gives its load times in its log alone.
     """
     version = http.json_of(f"{url}/version", timeout_s)
-    caches = [dict(LABEL.findall(labels)) for labels in CACHE.findall(_metrics(url, timeout_s))]
+    caches = [dict(LABEL.findall(labels)) for labels in CACHE.findall(http.text_of(f"{url}/metrics", timeout_s))]
     said = {**(version or {}), **({"cache_config": caches} if caches else {})}
     return said or None
 
@@ -73,11 +70,3 @@ def _counted(info: Any) -> tuple[int, int]:
     if "prefill_instances" in info:
         return int(info["prefill_instances"]), int(info["decode_instances"])
     return int(info["prefill"]["healthy"]), int(info["decode"]["healthy"])
-
-
-def _metrics(url: str, timeout_s: float) -> str:
-    try:
-        answer = http.get(f"{url}/metrics", timeout_s)
-    except OSError:
-        return ""
-    return answer.text if answer.status == 200 else ""

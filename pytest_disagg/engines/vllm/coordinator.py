@@ -33,6 +33,7 @@ OWNED: Mapping[str, Mapping[str, str]] = {
             "host port prometheus_host prometheus_port vllm_pd_disaggregation prefill decode worker_urls kv_connector",
         ),
         ("nothing: servers are listed", "service_discovery vllm_discovery_address enable_igw"),
+        ("nothing: only the run knows where servers are", "kv_event_source kv_event_replay_source pd_kv_events"),
         ("nothing: the client sends no key", "api_key"),
     ),
     PROXY: refuse((_RUN, "host port prefiller_hosts prefiller_ports decoder_hosts decoder_ports")),
@@ -79,14 +80,19 @@ def coordinator_problems(case: Case) -> Iterator[Problem]:
 
 
 def coordinator_words(request: CoordinatorRequest, port: int, metrics_port: int) -> list[str]:
-    """The command line of the coordinator on ``port``; it ends with the file's own options."""
-    own = PLAIN.words(without(coordinator_block(request.case), OF_THE_HARNESS))
+    """The command line of the coordinator on ``port``; it ends with the file's own options.
+
+    The router retries only where the file says ``disable_retries: false``: a request that failed is to be seen as
+    failed.
+    """
+    own = without(coordinator_block(request.case), OF_THE_HARNESS)
     listens = ["--host", request.host, "--port", str(port)]
     if program_of(request.case) == PROXY:
         python = os.environ.get(PYTHON_VARIABLE) or "python3"
-        return [python, str(coordinator_block(request.case)["script"]), *listens, *_proxied(request), *own]
+        script = str(coordinator_block(request.case)["script"])
+        return [python, script, *listens, *_proxied(request), *PLAIN.words(own)]
     metrics = ["--prometheus-host", request.host, "--prometheus-port", str(metrics_port)]
-    return [router_program(), *listens, *metrics, *_routed(request), *own]
+    return [router_program(), *listens, *metrics, *_routed(request), *PLAIN.words({"disable_retries": True, **own})]
 
 
 def _routed(request: CoordinatorRequest) -> Iterator[str]:

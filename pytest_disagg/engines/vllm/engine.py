@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from pytest_disagg.config.overrides import unshared
-from pytest_disagg.engines.base import BaseEngine
+from pytest_disagg.engines.base import BaseEngine, address_of, numactl
 from pytest_disagg.engines.models import model_path
 from pytest_disagg.engines.options import as_json, block_of, key_problems, keys, refuse, without
 from pytest_disagg.engines.protocol import CoordinatorRequest, Launch, Seen, ServerRequest
@@ -93,13 +93,13 @@ class VllmEngine(BaseEngine):
             for key, value in unshared(dict(spec.engine_config)).items()
             if key not in OF_THE_HARNESS and key != OPTION and (key != "api_server_count" or not request.node_rank)
         }
-        argv = ["numactl", "-m 0,1"] if case.numa_bind else []
-        argv += [_program(), "serve", model_path(case, spec.model, request.site), "--served-model-name", spec.model]
+        argv = [*numactl(case), _program(), "serve", model_path(case, spec.model, request.site)]
+        argv += ["--served-model-name", spec.model]
         address = ""
         if not request.node_rank:
-            port = str(request.site.port())
-            argv += ["--host", request.host, "--port", port]
-            address = f"{_bracketed(request.host)}:{port}"
+            port = request.site.port()
+            argv += ["--host", request.host, "--port", str(port)]
+            address = address_of(request.host, port)
         argv += [*place, *SERVE.words(block)]
         if kv.config:
             argv += ["--kv-transfer-config", as_json(kv.config)]
@@ -112,10 +112,9 @@ class VllmEngine(BaseEngine):
         routed = program_of(request.case) == ROUTER
         port, metrics_port = request.site.port(), request.site.port() if routed else 0
         argv = coordinator_words(request, port, metrics_port)
-        host = _bracketed(request.host)
         # Only the router has metrics, and has them on a port of their own.
-        facts = {METRICS: f"http://{host}:{metrics_port}/metrics" if routed else ""}
-        return Launch(tuple(argv), address=f"{host}:{port}", env=dict(request.case.coordinator_env), facts=facts)
+        facts = {METRICS: f"http://{address_of(request.host, metrics_port)}/metrics" if routed else ""}
+        return Launch(tuple(argv), address=address_of(request.host, port), facts=facts)
 
     def healthy(self, url: str, timeout_s: float) -> Seen:
         """Whether ``GET /health`` (of the proxy ``/healthcheck``) is 200."""
@@ -164,7 +163,3 @@ def _problems(case: Case) -> Iterator[Problem]:
 
 def _program() -> str:
     return os.environ.get(VARIABLE) or PROGRAM
-
-
-def _bracketed(host: str) -> str:
-    return f"[{host}]" if ":" in host else host

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from pytest_disagg.config.case import Case, ServerKind, ServerSpec
 from pytest_disagg.engines.protocol import ServerRequest
+from pytest_disagg.engines.vllm.nodes import DATA_PARALLEL, size_of
 from pytest_disagg.errors import Problem
 from pytest_disagg.topology.problems import problem
 
@@ -54,7 +55,7 @@ def transfer(request: ServerRequest) -> Transfer:
     host = request.host
     families = {family(each) for each in _connectors(config)}
     if "nixl" in families and request.spec.kind != "server":
-        port = str(request.site.port(count=int(request.spec.engine_config.get("data_parallel_size") or 1)))
+        port = str(request.site.port(count=size_of(request.spec, DATA_PARALLEL)))
         return Transfer(config, {"VLLM_NIXL_SIDE_CHANNEL_HOST": host, "VLLM_NIXL_SIDE_CHANNEL_PORT": port})
     if "mooncake" in families and request.spec.kind != "server":
         port = request.lead.get(BOOTSTRAP) or str(request.site.port())

@@ -75,6 +75,11 @@ class Again:
         return (*role_options(values), *(("--disagg-require-upload",) if started["require_upload"] else ()))
 
 
+def name_again(run_id: str, case: str) -> str:
+    """The name of the folder, below ``FOLDER``, of that case of that run."""
+    return name_of(run_id, case).removesuffix(".json")
+
+
 def again(kept: Kept, work_dir: Path, environ: Mapping[str, str], config: Path | None = None) -> Again:
     """Write the case file of the run below ``work_dir`` and resolve it as it was. ``config`` is where the case file is
     now, for what the manifest must not hold; default: where it was.
@@ -90,7 +95,7 @@ def again(kept: Kept, work_dir: Path, environ: Mapping[str, str], config: Path |
         )
     masked = bool(recipe.masked)
     recipe = recipe.restored(_content(config or recipe.path, required=config is not None), environ)
-    folder = work_dir / FOLDER / name_of(recipe.run_id, recipe.case).removesuffix(".json")
+    folder = work_dir / FOLDER / name_again(recipe.run_id, recipe.case)
     path = folder / f"{recipe.path.stem}.yaml"
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from pytest_disagg.clients import registry
+from pytest_disagg.config.case import NATIVE
 from pytest_disagg.config.text import shown
-from pytest_disagg.records.manifest import git_state
+from pytest_disagg.records.manifest import git_state, installed
 from pytest_disagg.version import __version__
 
 
@@ -31,6 +34,43 @@ def package_differences(manifest: Mapping[str, Any], here: Mapping[str, Any] | N
     elif before and now.get("dirty") is True:
         found.append(f"the checkout of pytest-disagg in {now.get('root')} is modified, then it was not: git stash")
     return found
+
+
+def version_differences(manifest: Mapping[str, Any], here: Mapping[str, str] | None = None) -> list[str]:
+    """In what the Python that played BENCHMARK differs from this one: its version, and its packages, an engine's among
+    them. ``here`` is what is installed. What came since is no difference.
+    """
+    found = []
+    before, after = manifest.get("python", {}).get("version"), platform.python_version()
+    if before and before != after:
+        found.append(f"Python was {before}, here it is {after}")
+    now = installed() if here is None else here
+    then = manifest.get("packages", {})
+    if "error" in then:
+        then = {}
+    # It has a line of its own, see package_differences.
+    others = {name: version for name, version in then.items() if now.get(name) != version and name != "pytest-disagg"}
+    if others:
+        words = ", ".join(f"{name} was {version}, here {now.get(name, 'missing')}" for name, version in others.items())
+        hint = " ".join(f"{name}=={version}" for name, version in others.items())
+        found.append(f"{words}: pip install {hint}")
+    return found
+
+
+def client_difference(manifest: Mapping[str, Any]) -> list[str]:
+    """Another version of the load generator's program than the one that measured, or none.
+
+    ``native`` is of this package's version; that of a client of a conftest is not known here.
+    """
+    client = manifest.get("client", {"name": NATIVE})
+    name = client["name"]
+    if name == NATIVE or name not in registry.names():
+        return []
+    then, program = client["version"], registry.get(name)
+    if (reason := program.unavailable()) is not None:
+        return [f"client {name} was {then}, here: {reason}"]
+    now = program.version()
+    return [] if now == then else [f"client {name} was {then}, here it is {now}"]
 
 
 def image_difference(manifest: Mapping[str, Any], image: str | None) -> list[str]:

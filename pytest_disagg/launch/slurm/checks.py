@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_disagg.config.rehearsal import ENGINE as SIMULATED
+from pytest_disagg.launch.command import value_in
 from pytest_disagg.launch.slurm.node_check import FAILED as FAILED
 from pytest_disagg.version import __version__
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:  # The last act of a job script reads this module: it must not
     from pytest_disagg.config.cluster import Cluster
 
 PROGRAM = Path(__file__).with_name("node_check.py")
-MODELS_OPTION = "--disagg-models-root="
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def of_job(case: Case, cluster: Cluster, token_file: Path, options: Iterable[str
     paths = [("case file", str(case.path.absolute()), True)]
     reads_models = case.engine != SIMULATED
     if reads_models:
-        root = next((word.partition("=")[2] for word in options if word.startswith(MODELS_OPTION)), None)
+        root = value_in(options, "models-root")
         # A model that is to be fetched need not be there yet.
         models = () if case.model_source is not None else (spec.model for spec in case.servers)
         folders = dict.fromkeys(each for each in (root, *models) if each)
@@ -84,7 +84,11 @@ def of_job(case: Case, cluster: Cluster, token_file: Path, options: Iterable[str
     loads = (*case.clients, *(load for spec in case.servers for load in spec.clients))
     datasets = dict.fromkeys(str(load.dataset_file) for load in loads if load.dataset_file is not None)
     paths += [("dataset", path, False) for path in datasets]
-    machine = None if case.machine is None else case.machine.model_dump()
+    # Not needed by the last act of a job script, which reads this module too.
+    from pytest_disagg.engines import registry
+
+    rules = case.machine_rules(simulated=registry.get(case.engine).simulated(case))
+    machine = None if rules is None else rules.model_dump()
     return Wanted(__version__, str(token_file), tuple(paths), reads_models, gpus, machine)
 
 

@@ -130,7 +130,7 @@ def _node(cluster: Cluster, work_dir: Path) -> Iterator[Check]:
     folder.mkdir()
     try:
         shutil.copyfile(checks.PROGRAM, folder / checks.PROGRAM.name)
-        (folder / "token").write_text(token, encoding="utf-8")
+        (folder / "mark").write_text(token, encoding="utf-8")
         said = checks.read(_task(cluster, folder, token).splitlines())
         yield Check("a task on a node", True, said[0].node if said else "")
         for each in said:
@@ -158,7 +158,7 @@ def _task(cluster: Cluster, folder: Path, token: str) -> str:
     if container.image_import is not None and not container.image_import.file.exists():
         container = Container()  # the first job imports the image
     python = cluster.python or sys.executable
-    wanted = checks.of_cluster(cluster, folder / "token")
+    wanted = checks.of_cluster(cluster, folder / "mark")
     limits = ("--nodes=1", "--ntasks=1", "--time=5", f"--immediate={NODE_LIMIT_S:g}")
     program = (python, str(folder / checks.PROGRAM.name), wanted.text(), token, str(folder))
     return client.call(

@@ -16,7 +16,7 @@ from pytest_disagg.config.cluster_env import EnvironmentChange, Rules, environme
 from pytest_disagg.engines import registry as engines
 from pytest_disagg.engines.protocol import Engine
 from pytest_disagg.errors import ConfigError, Problem, UsageError
-from pytest_disagg.launch.command import PytestCommand
+from pytest_disagg.launch.command import PytestCommand, value_in
 from pytest_disagg.launch.nsys import DEFAULT_RANGE
 from pytest_disagg.launch.slurm import checks
 from pytest_disagg.launch.slurm.containers import container_of
@@ -75,7 +75,10 @@ def plan_job(case: Case, cluster: Cluster, rules: Rules | None, given: JobInput)
     container = container_of(cluster, (given.work_dir, *given.visible), given.command.rootdir)
     precheck = _precheck(case, steps)
     prepare_s = cluster.install.timeout_s * (cluster.install.needed + (container.image_import is not None))
-    times = _times(case, cluster, before_s=prepare_s + CHECK_S + (precheck.timeout_s if precheck else 0.0))
+    asked = int(value_in(given.command.options, "repeat") or 1)
+    repeats = engines.get(case.engine).probe_policy(case.id.mode).repeats(asked)
+    before_s = prepare_s + CHECK_S + (precheck.timeout_s if precheck else 0.0)
+    times = _times(case, cluster, repeats=repeats, before_s=before_s)
     tasks_per_node = max(sum(step.task_nodes.count(node) for step in steps) for node in range(placement.total_nodes))
     own = _directives(case, cluster, given, placement.total_nodes, tasks_per_node, times)
     check = checks.of_job(case, cluster, given.token_file, given.command.options)
@@ -170,12 +173,12 @@ class _Times:
     signal_s: float
 
 
-def _times(case: Case, cluster: Cluster, *, before_s: float) -> _Times:
+def _times(case: Case, cluster: Cluster, *, repeats: int, before_s: float) -> _Times:
     """Run < lead before the limit < Slurm's limit: every stage of the run has ended before Slurm ends the job.
 
     ``before_s`` is what the steps before the roles may take together.
     """
-    limits = deadlines(case)
+    limits = deadlines(case, repeats=repeats)
     signal_s = math.ceil(limits.grace_s + WRITE_S)
     for option in cluster.sbatch:
         if found := re.fullmatch(r"--signal=.*@(\d+)", option):
@@ -191,7 +194,7 @@ def _times(case: Case, cluster: Cluster, *, before_s: float) -> _Times:
         raise ConfigError(
             [Problem(path, None, key, f"{limit_s:g} s", f"more than {lead_s:g} s, which it takes to stop")]
         )
-    return _Times(deadlines(case, external_s=left_s), limit_s, lead_s, signal_s)
+    return _Times(deadlines(case, repeats=repeats, external_s=left_s), limit_s, lead_s, signal_s)
 
 
 def _check_gpus(case: Case, cluster: Cluster) -> None:
@@ -273,8 +276,7 @@ def _holding_clocks(step: Step, case: Case, python: str) -> Step:
     """The step with its clocks locked on the nodes too where the launcher, and no role, starts the ranks."""
     if case.clocks is None or not step.launcher or len(step.nodes) == 1:
         return step
-    timeout_s = case.machine.timeout_s if case.machine else 30.0
-    request = json.dumps({**case.clocks.model_dump(), "timeout_s": timeout_s})
+    request = json.dumps({**case.clocks.model_dump(), "timeout_s": case.machine.timeout_s})
     words = shlex.join([python, "-m", "pytest_disagg.machine.holding", request, "--"])
     return replace(step, launcher=f"{words} {step.launcher}")
 

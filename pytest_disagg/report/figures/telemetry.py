@@ -1,10 +1,10 @@
-"""What GPUs, hosts and engines did over the time of a run, the measured loads shaded."""
+"""What GPUs, hosts and engines did while loads were measured, these shaded."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pytest_disagg.report.figures.style import MUTED, PALE, colour
+from pytest_disagg.report.figures.style import MUTED, PALE, WIDTH_IN, colour
 from pytest_disagg.report.model import TelemetryPlot
 from pytest_disagg.report.telemetry import in_order
 
@@ -13,18 +13,21 @@ if TYPE_CHECKING:
     from matplotlib.figure import FigureBase
     from matplotlib.lines import Line2D
 
-MAX_LABELS = 8
-"""Loads whose names are written above their windows; more would lie upon each other."""
+LINE_IN, CHAR_IN, ROW_IN = 0.4, 0.067, 0.17
+"""Inches that a line, a character and a row take in the legend."""
+ROOM = 75
+"""Characters that fit above a panel, of the size in which loads are named."""
 
 
 def height_in(plot: TelemetryPlot) -> float:
-    return 0.75 + 1.0 * len(plot.panels)
+    labels = _labels(plot)
+    return 0.6 + 1.0 * len(plot.panels) + ROW_IN * -(-len(labels) // _columns(labels))
 
 
 def draw(figure: FigureBase, plot: TelemetryPlot, origin_s: float) -> None:
     """A panel for each quantity over one axis of time, which begins at ``origin_s`` (epoch seconds)."""
     panels = figure.subplots(len(plot.panels), 1, squeeze=False, sharex=True)[:, 0]
-    labels = sorted({label for panel in plot.panels for label in panel.lines}, key=in_order)
+    labels = _labels(plot)
     handles: dict[str, Line2D] = {}
     for axes, panel in zip(panels, plot.panels, strict=True):
         _shade(axes, plot, origin_s)
@@ -42,7 +45,24 @@ def draw(figure: FigureBase, plot: TelemetryPlot, origin_s: float) -> None:
     _name(panels[0], plot, origin_s)
     panels[-1].set_xlabel("seconds since the first stage; shaded: measured")
     shown = [handles[label] for label in labels]
-    figure.legend(handles=shown, labels=labels, loc="outside upper left", ncols=5, handlelength=1.4)
+    figure.legend(
+        handles=shown,
+        labels=labels,
+        loc="outside upper left",
+        ncols=_columns(labels),
+        handlelength=1.4,
+        columnspacing=1.2,
+    )
+
+
+def _labels(plot: TelemetryPlot) -> list[str]:
+    return sorted({label for panel in plot.panels for label in panel.lines}, key=in_order)
+
+
+def _columns(labels: list[str]) -> int:
+    """Of the legend: all in one row, else as many as the longest name leaves room for."""
+    widths = [LINE_IN + CHAR_IN * len(label) for label in labels]
+    return len(labels) if sum(widths) <= WIDTH_IN else max(1, int(WIDTH_IN / max(widths)))
 
 
 def _shade(axes: Axes, plot: TelemetryPlot, origin_s: float) -> None:
@@ -51,14 +71,19 @@ def _shade(axes: Axes, plot: TelemetryPlot, origin_s: float) -> None:
 
 
 def _name(axes: Axes, plot: TelemetryPlot, origin_s: float) -> None:
-    """The loads above the first panel, once for all repeats of one."""
+    """The loads above the first panel, once for all repeats of one, where there is room beside the name before."""
+    left, right = axes.get_xlim()
+    char_s = (right - left) / ROOM
     named = {each.label: each for each in reversed(plot.measured)}
-    if len(named) > MAX_LABELS:
-        return
-    for label, each in named.items():
+    free_s = left
+    for label, each in sorted(named.items(), key=lambda item: item[1].start_s):
+        middle_s, half_s = (each.start_s + each.end_s) / 2 - origin_s, char_s * len(label) / 2
+        if middle_s - half_s < free_s:
+            continue
+        free_s = middle_s + half_s + char_s
         axes.annotate(
             label,
-            ((each.start_s + each.end_s) / 2 - origin_s, 1),
+            (middle_s, 1),
             xycoords=("data", "axes fraction"),
             xytext=(0, -2),
             textcoords="offset points",

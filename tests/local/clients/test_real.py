@@ -19,14 +19,14 @@ CASE: dict[str, Any] = {
     "engine": "sim",
     "cases": ["disagg-e2e"],
     "metadata": {"model_name": "tiny"},
-    "slurm": {"timeout": 400},
+    "slurm": {"timeout": 900},
     "benchmark": {"concurrency_list": "4", "multi_round": 5, "input_length": 64, "output_length": 16},
     "hardware": {"gpus_per_node": 8, "num_ctx_servers": 1, "num_gen_servers": 1, "share_nodes": True},
     "worker_config": {
         "gen": {"tensor_parallel_size": 1, "max_batch_size": 16, "stream_interval": 1},
         "ctx": {"tensor_parallel_size": 1, "max_batch_size": 16},
     },
-    "timeouts": {"launch_s": 30, "ready_s": 30, "probe_s": 10, "stall_s": 20, "store_s": 10, "grace_s": 3},
+    "timeouts": {"launch_s": 60, "ready_s": 60, "probe_s": 60, "stall_s": 50, "store_s": 60, "grace_s": 10},
     # A machine that is busy with other tests must not make a fast load invalid.
     "gate": {"min_concurrency_ratio": 0.1},
     "sim": {"truth_log": True},

@@ -69,6 +69,52 @@ def test_a_run_that_is_still_going_stays(work: Path, capsys: pytest.CaptureFixtu
     assert "still running (case: GEN_0)" in capsys.readouterr().out
 
 
+def rerun(work: Path, name: str, days: float) -> Path:
+    """What `disagg rerun` wrote, so many days ago."""
+    folder = work / "reruns" / name
+    folder.mkdir(parents=True)
+    (folder / "some.yaml").write_text("")
+    then = time.time() - days * DAY_S - 60
+    os.utime(folder, (then, then))
+    return folder
+
+
+def test_what_a_rerun_wrote_goes_when_nothing_needs_it_any_more(work: Path) -> None:
+    of_r1 = rerun(work, "first.case", 3)
+    (work / "r1" / "case" / "results" / "manifest.json").write_text('{"rerun_of": "first", "case": "case"}')
+    of_r4, young, pending = rerun(work, "second.case", 3), rerun(work, "third.case", 0.5), rerun(work, "fourth.case", 3)
+    (work / "r4" / "case" / "results" / "manifest.json").write_text('{"rerun_of": "second", "case": "case"}')
+    then = time.time() - 4 * DAY_S - 60
+    os.utime(work / "r4" / "case" / "results", (then, then))
+    job = work / "jobs" / "20260101-000000-abc"
+    job.mkdir(parents=True)
+    (job / "job.sh").write_text(f"pytest --disagg-config-dir={pending}")
+    (work / "jobs" / "17").symlink_to(job)
+    command = ["clean", "--work-dir", str(work), "--older-than", "2d"]
+    assert main([*command, "--dry-run"]) == 0
+    assert of_r4.exists()
+    assert main(command) == 0
+    assert [path.exists() for path in (of_r4, of_r1, young, pending)] == [False, True, True, True]
+    (job / "run_id").write_text("17.0")
+    assert main(command) == 0
+    assert not pending.exists()
+
+
+def test_what_is_being_played_again_stays_where_no_age_is_given(work: Path) -> None:
+    begun, old = rerun(work, "first.case", 0), rerun(work, "second.case", 1)
+    os.utime(begun)
+    assert main(["clean", "--work-dir", str(work), "--keep", "9"]) == 0
+    assert [begun.exists(), old.exists()] == [True, False]
+
+
+def test_what_a_rerun_wrote_stays_while_a_run_is_going(work: Path) -> None:
+    mine = rerun(work, "first.case", 3)
+    (work / "r4" / "case" / "outcome.json").unlink()
+    (work / "r4" / "case" / "roles" / "BENCHMARK.json").write_text(json.dumps({"state": "ready"}))
+    assert main(["clean", "--work-dir", str(work), "--older-than", "2d"]) == 0
+    assert mine.exists()
+
+
 @pytest.mark.parametrize("limits", [[], ["--keep", "-1"], ["--keep", "two"], ["--older-than", "soon"]])
 def test_without_a_limit_that_can_be_read_nothing_goes(work: Path, limits: list[str]) -> None:
     before = left(work)

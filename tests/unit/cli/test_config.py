@@ -44,6 +44,18 @@ def test_check_looks_at_every_file_before_it_fails(tmp_path: Path, capsys: pytes
     ]
 
 
+def test_check_asks_the_engine(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_text(f"engine: dynamo\ncases: [disagg-e2e]\n{GOOD}")
+    assert main(["config", "check", str(path)]) == 4
+    assert capsys.readouterr().err.startswith(f"{path}:6: worker_config.gen.backend: found nothing, expected one of ")
+    path.write_text(f"engine: simm\ncases: [disagg-e2e]\n{GOOD}")
+    assert main(["config", "check", str(path)]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith(f"{path}: ok (1 case), but engine 'simm' is not installed here (")
+    assert "did you mean 'sim'?" in out
+
+
 def test_check_resolves_each_offered_case(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "x.yaml"
     path.write_text(f"cases: [disagg-gen_only_no_context]\n{GOOD.replace('num_ctx_servers: 1', 'num_ctx_servers: 0')}")

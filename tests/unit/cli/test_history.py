@@ -38,6 +38,15 @@ def test_list_names_every_series(folder: Path, capsys: pytest.CaptureFixture[str
     assert main(["history", "list", "gb200"]) == 5
 
 
+def test_list_tells_load_generators_apart(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    keep(folder, "run-10.aggr-x.jsonl", [record(10, s_client_tool="aiperf")])
+    assert main(["history", "list", "aggr-x"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[4:6] for line in lines] == [["tool", "records"], ["5", "2026-11-18"], ["aiperf", "1"]]
+    assert main(["history", "list", "aiperf"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 2
+
+
 def test_show_says_what_a_run_measured(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["history", "show", "run-3"]) == 0
     assert "token_throughput: 103 tok/s" in capsys.readouterr().out

@@ -72,6 +72,20 @@ def test_slo_as_a_table_with_what_one_must_know(work_dir: Path, capsys: pytest.C
     assert note == "disagg-e2e-x h100: no measured point above it breaks the SLO, so the limit may be higher"
 
 
+def test_what_another_load_generator_measured_is_said_to_be_its(
+    work_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    put(work_dir.parent, "r3", record(8, 500, s_run_id="r3", ts_created=3000, s_client_tool="aiperf"))
+    assert main(["list", str(work_dir), "-k", "con8"]) == 0
+    head, ours, theirs, *_ = capsys.readouterr().out.splitlines()
+    assert head.split()[2:4] == ["tool", "point"]
+    assert (ours.split()[2], theirs.split()[2:4]) == ("con8", ["aiperf", "con8"])
+    assert main(["list", str(work_dir), "-k", "aiperf", "--slo", "tpot=40"]) == 0
+    row, note = capsys.readouterr().out.splitlines()[1:]
+    assert row.split()[2] == "aiperf"
+    assert note.startswith("disagg-e2e-x h100 aiperf: ")
+
+
 def test_a_case_without_any_point_within(work_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["list", "r1", "--slo", "ttft=1", "--percentile", "median"]) == 0
     out = capsys.readouterr().out

@@ -49,6 +49,17 @@ def test_the_commands_own_code_is_returned(command: Callable[[Run], None]) -> No
     assert cli.main(["try", "--size", "6"]) == 6
 
 
+def test_an_option_that_nothing_takes_is_named_with_the_near_one(
+    command: Callable[[Run], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    command(lambda options: 0)
+
+    assert cli.main(["try", "--sise=a/long/path", "more"]) == 4
+    error = capsys.readouterr().err
+    assert error.startswith("usage: disagg try ")
+    assert error.endswith("disagg try: found --sise=a/long/path more, which nothing takes (did you mean '--size'?)\n")
+
+
 @pytest.mark.parametrize(
     ("error", "code", "said"),
     [

@@ -30,6 +30,11 @@ def words(client: ToolClient, folder: Path, *, url: str = URL, repeat: int = 0, 
     return shlex.join(client.command(load).words).replace(str(folder), "F")
 
 
+def read(client: ToolClient, folder: Path, name: str, *, repeat: int = 0, **changes: Any) -> str:
+    """What the tool is to find in that file of the load's folder."""
+    return b"".join(client.files(Load(URL, replace(POINT, **changes), repeat, folder))[name]).decode()
+
+
 def dataset(folder: Path, lines: int = 2) -> Path:
     path = folder / "dataset.jsonl"
     requests = [
@@ -99,13 +104,14 @@ def test_vllm_bench(tmp_path: Path) -> None:
 
 def test_vllm_bench_is_given_the_prompts_of_a_dataset_in_their_order(tmp_path: Path) -> None:
     path = dataset(tmp_path, lines=3)
-    found = words(VllmBench(), tmp_path, dataset_file=path, num_prompts=5, seed=7)
+    asked: dict[str, Any] = {"dataset_file": path, "num_prompts": 5, "seed": 7}
+    found = words(VllmBench(), tmp_path, **asked)
     assert (
         "--dataset-name custom --dataset-path F/prompts.jsonl --custom-output-len -1 --skip-chat-template "
         "--disable-shuffle --no-oversample --num-prompts 5" in found
     )
-    written = [json.loads(line) for line in (tmp_path / "prompts.jsonl").read_text().splitlines()]
-    prompts = prompts_of(replace(POINT, dataset_file=path, num_prompts=5, seed=7), "").prompts
+    written = [json.loads(line) for line in read(VllmBench(), tmp_path, "prompts.jsonl", **asked).splitlines()]
+    prompts = prompts_of(replace(POINT, **asked), "").prompts
     assert written == [{"prompt": each.text, "output_tokens": each.output_tokens} for each in prompts]
 
 
@@ -170,8 +176,7 @@ def test_aiperf_is_not_told_to_be_offline_and_keeps_nothing_elsewhere(tmp_path: 
 
 
 def test_aiperf_sends_the_requests_that_native_would_send(tmp_path: Path) -> None:
-    words(Aiperf(), tmp_path, random_range_ratio=0.5, repeat=1)
-    sessions = json.loads((tmp_path / "inputs.json").read_text())["data"]
+    sessions = json.loads(read(Aiperf(), tmp_path, "inputs.json", random_range_ratio=0.5, repeat=1))["data"]
     assert [each["session_id"] for each in sessions] == [f"r{index}" for index in range(32)]
     point = replace(POINT, random_range_ratio=0.5)
     prompts = prompts_of(point, variant(point, 1))
@@ -189,8 +194,9 @@ def test_aiperf_sends_the_requests_that_native_would_send(tmp_path: Path) -> Non
 
 
 def test_aiperf_sends_the_messages_of_a_dataset(tmp_path: Path) -> None:
-    words(Aiperf(), tmp_path, dataset_file=dataset(tmp_path), num_prompts=2, use_chat_template=True)
-    bodies = [each["payloads"][0] for each in json.loads((tmp_path / "inputs.json").read_text())["data"]]
+    asked: dict[str, Any] = {"dataset_file": dataset(tmp_path), "num_prompts": 2, "use_chat_template": True}
+    sessions = json.loads(read(Aiperf(), tmp_path, "inputs.json", **asked))["data"]
+    bodies = [session["payloads"][0] for session in sessions]
     assert sorted((body["messages"][0]["content"], body["max_tokens"]) for body in bodies) == [
         ("prompt 0", 10),
         ("prompt 1", 11),
@@ -207,6 +213,8 @@ def test_a_tool_that_makes_prompts_needs_the_models_tokenizer(client: ToolClient
     assert problem.startswith("metadata.model_name: found 'tiny', which is no folder here, expected a folder with its")
     assert "environment.model_path or --disagg-models-root" in problem
     assert refused(client, tokenizer=str(tmp_path)) == refused(client, tokenizer="org/model") == []
+    (problem,) = refused(client, tokenizer=str(tmp_path / "gone"))
+    assert "gone', which is no folder here" in problem
 
 
 def test_aiperf_needs_no_tokenizer() -> None:
@@ -227,6 +235,6 @@ def test_what_a_tool_cannot_send_is_said_with_who_can(tmp_path: Path) -> None:
 
 
 def test_a_load_that_cannot_be_sent_starts_nothing(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="num_prompts: found 0, expected at least 1"):
+    with pytest.raises(ConfigError, match="num_prompts: found 0, expected a number above 0"):
         Aiperf().measure(URL, replace(POINT, num_prompts=0, files=tmp_path / "files"), 0)
     assert not (tmp_path / "files").exists()

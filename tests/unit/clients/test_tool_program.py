@@ -39,6 +39,23 @@ def test_the_variable_names_a_virtual_environment_or_the_program(tmp_path: Path)
         assert COMMAND.argv({"PATH": "", "DISAGG_SOME_BENCH": str(given)}) == (str(program),)
 
 
+def test_a_relative_path_means_this_folder_wherever_the_program_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = executable(tmp_path / "env" / "bin" / "some")
+    monkeypatch.chdir(tmp_path)
+    assert COMMAND.argv({"PATH": "", "DISAGG_SOME_BENCH": "env"}) == (str(program),)
+    assert COMMAND.argv({"PATH": "env/bin"}) == (str(program),)
+
+
+def test_what_one_would_type_needs_nothing_installed(tmp_path: Path) -> None:
+    assert COMMAND.typed({}) == ("some",)
+    assert MODULE.typed({}) == ("python", "-m", "pytest.some.module")
+    (tmp_path / "env").mkdir()
+    assert COMMAND.typed({"DISAGG_SOME_BENCH": str(tmp_path / "env")}) == (str(tmp_path / "env" / "bin" / "some"),)
+    assert MODULE.typed({"DISAGG_SOME_BENCH": "/x/python"}) == ("/x/python", "-m", "pytest.some.module")
+
+
 @pytest.mark.parametrize("given", ["nothing", "env"])
 def test_a_variable_that_names_something_else(tmp_path: Path, given: str) -> None:
     (tmp_path / "env" / "bin").mkdir(parents=True)
@@ -59,6 +76,16 @@ def test_an_interpreter_without_the_package() -> None:
     missing = Program(client="x", distribution="nobodys", install="pip install nobodys", module="nobodys.serve")
     with pytest.raises(UsageError, match=r"has no package nobodys: pip install nobodys, or set DISAGG_X to where"):
         missing.argv({})
+
+
+def test_a_checkout_in_this_folder_is_no_installed_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "nobodys").mkdir()
+    (tmp_path / "nobodys" / "__init__.py").write_text("")
+    monkeypatch.chdir(tmp_path)
+    other = executable(tmp_path / "python", f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    missing = Program(client="y", distribution="nobodys", install="pip install nobodys", module="nobodys.serve")
+    with pytest.raises(UsageError, match="has no package nobodys"):
+        missing.argv({"DISAGG_Y": str(other)})
 
 
 def test_the_version_is_that_of_the_interpreter_beside_the_program(tmp_path: Path) -> None:

@@ -70,6 +70,14 @@ def test_benchmark_serving(tmp_path: Path) -> None:
     assert "al" not in summary
 
 
+def test_a_null_is_nothing(tmp_path: Path) -> None:
+    """As some versions write it for a request that failed."""
+    serving(tmp_path, ttfts=[0.1, 0.2, None, 0.1], itls=[*LISTS["itls"][:2], None, LISTS["itls"][3]], errors=[None] * 4)
+    samples = read(BenchmarkServing(), tmp_path).samples
+    assert [each.ok for each in samples] == [True, True, False, True]
+    assert samples[2].error == "failed, and the tool does not say why"
+
+
 def test_benchmark_serving_without_streaming(tmp_path: Path) -> None:
     serving(tmp_path, ttfts=[-1, -1, 0.0, -1], itls=[[]] * 4)
     samples = read(BenchmarkServing(), tmp_path, streaming=False).samples
@@ -248,6 +256,10 @@ def test_the_line_that_says_why_aiperf_failed() -> None:
         ("[1]", "result.json: found a JSON list, expected an object"),
         ("{}", "duration: found None, expected a number"),
         ('{"duration": 1}', "input_lens: found nothing, expected a list"),
+        (json.dumps({"duration": 1, **LISTS, "ttfts": [0, "x"]}), "ttfts[1]: found 'x', expected a number"),
+        (json.dumps({"duration": 1, **LISTS, "itls": [[0.1], 0.1]}), "itls[1]: found 0.1, expected a list of numbers"),
+        (json.dumps({"duration": 1, **LISTS, "itls": [["a"]]}), "itls[0]: found ['a'], expected a list of numbers"),
+        (json.dumps({"duration": 1, **LISTS, "e2els": [], "errors": [5]}), "errors[0]: found 5, expected text"),
         (json.dumps({"duration": 1, **LISTS, "e2els": [1]}), "that differ in length: {'input_lens': 4, 'output_lens'"),
     ],
 )

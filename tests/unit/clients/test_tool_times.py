@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from pytest_disagg.clients.protocol import LoadPoint
 from pytest_disagg.clients.tool.times import Request, paced, placed, sample, taking_turns
 from pytest_disagg.records.summary import achieved_concurrency, max_in_flight, summarize
+
+
+def load(concurrency: int) -> LoadPoint:
+    return LoadPoint(concurrency, num_prompts=8, isl=8, osl=3, model="m")
 
 
 def streamed(ttft_s: float = 0.5, gaps_s: tuple[float, ...] = (0.1, 0.2), latency_s: float = 0.0) -> Request:
@@ -43,7 +48,7 @@ def test_time_that_no_request_took_lowers_the_concurrency() -> None:
     requests = [streamed(latency_s=1.0) for _ in range(8)]
 
     def concurrency(duration_s: float) -> float:
-        samples = placed(requests, concurrency=2, at_a_rate=False, duration_s=duration_s, began_s=50.0)
+        samples = placed(requests, load(2), duration_s=duration_s, began_s=50.0)
         assert min(each.written_s for each in samples) == 50.0
         assert max(each.done_s for each in samples) == pytest.approx(50.0 + duration_s, abs=0.01)
         return achieved_concurrency(samples) or 0.0
@@ -70,7 +75,7 @@ def test_a_rate_is_even() -> None:
 
 def test_the_places_are_never_overbooked() -> None:
     requests = [streamed(latency_s=0.8 + 0.1 * (i % 7)) for i in range(50)]
-    samples = placed(requests, concurrency=4, at_a_rate=False, duration_s=20.0, began_s=0.0)
+    samples = placed(requests, load(4), duration_s=20.0, began_s=0.0)
     assert max_in_flight(samples) == 4
     summary = summarize(samples, duration_s=20.0, gpus=0, slo_ms={})
     assert summary["seq_throughput"] == pytest.approx(2.5)

@@ -62,15 +62,16 @@ def test_fetching_has_a_stage_of_its_own_only_where_there_is_something_to_fetch(
 
 
 def test_every_real_engine_s_machine_is_looked_at(write: Write, disagg: str) -> None:
-    assert case_of(write("x.yaml", f"{disagg}engine: vllm\n")).machine == MachineRules()
+    assert case_of(write("x.yaml", f"{disagg}engine: vllm\n")).machine_rules(simulated=False) == MachineRules()
     given = case_of(write("y.yaml", f"{disagg}engine: vllm\nmachine: {{ecc: note, series: [driver]}}\n")).machine
-    assert given is not None
     assert (given.ecc, given.mig, given.series) == ("note", "fail", ("driver",))
 
 
-def test_a_simulated_engine_s_machine_only_where_the_file_says_so(write: Write, disagg: str) -> None:
-    assert case_of(write("x.yaml", f"{disagg}engine: sim\n")).machine is None
-    assert case_of(write("y.yaml", f"{disagg}engine: sim\nmachine: {{}}\n")).machine == MachineRules()
+@pytest.mark.parametrize("block", ["{}", ""])
+def test_a_simulated_server_s_machine_only_where_the_file_says_so(write: Write, disagg: str, block: str) -> None:
+    assert case_of(write("x.yaml", f"{disagg}engine: sim\n")).machine_rules(simulated=True) is None
+    given = case_of(write("y.yaml", f"{disagg}engine: sim\nmachine: {block}\n"))
+    assert given.machine_rules(simulated=True) == MachineRules()
 
 
 @pytest.mark.parametrize(
@@ -83,6 +84,13 @@ def test_a_simulated_engine_s_machine_only_where_the_file_says_so(write: Write, 
         ("clocks: {gpu_mhz: fast}", "clocks.gpu_mhz"),
         ("clocks: {gpu_mhz: 0}", "clocks.gpu_mhz"),
         ("clocks: {gpu_mhz: 1410, command: nvidia-smi}", "clocks.command"),
+        ("telemetry: {interval_s: 0.01}", "telemetry.interval_s: found 0.01, expected a number of at least 0.1"),
+        (
+            "discovery: {backend: file, etcd: 'http://a:1', nats: 'nats://a:2'}",
+            "discovery: found backend 'file', expected backend: etcd beside the address of one that runs",
+        ),
+        ("discovery: {etcd: 'http://a:1'}", "found one of them alone, expected both etcd and nats, or none of them"),
+        ("discovery: {etcd: 'a:1', nats: 'nats://a:2'}", "discovery.etcd"),
     ],
 )
 def test_blocks_that_cannot_be_used(write: Write, disagg: str, block: str, words: str) -> None:
@@ -91,14 +99,24 @@ def test_blocks_that_cannot_be_used(write: Write, disagg: str, block: str, words
     assert words in str(error.value)
 
 
+def test_sampling_is_on_unless_the_file_turns_it_off(write: Write, disagg: str) -> None:
+    assert case_of(write("x.yaml", disagg)).telemetry is not None
+    assert case_of(write("y.yaml", f"{disagg}telemetry: {{enabled: false}}\n")).telemetry is None
+
+
 def test_clocks(write: Write, disagg: str) -> None:
     clocks = case_of(write("x.yaml", f"{disagg}clocks: {{gpu_mhz: 1410, command: [sudo, -n, nvidia-smi]}}\n")).clocks
     assert clocks is not None
     assert (clocks.gpu_mhz, clocks.memory_mhz, clocks.command) == (1410, None, ("sudo", "-n", "nvidia-smi"))
 
 
-def test_a_rehearsal_fetches_looks_at_and_locks_nothing(write: Write, disagg: str) -> None:
+def test_a_rehearsal_fetches_looks_at_and_locks_nothing_and_says_so(write: Write, disagg: str) -> None:
     path = write("x.yaml", f"{disagg}model: {{repo: a/b}}\nmachine: {{}}\nclocks: {{gpu_mhz: 1410}}\n")
     case = case_of(path, engine="sim")
-    assert (case.model_source, case.machine, case.clocks) == (None, None, None)
-    assert "rehearsal: clocks are not locked" in case.notes
+    assert (case.model_source, case.machine_rules(simulated=True), case.clocks) == (None, None, None)
+    assert {
+        "rehearsal: the model is not fetched",
+        "rehearsal: the machine is not looked at",
+        "rehearsal: clocks are not locked",
+    } <= set(case.notes)
+    assert not {note for note in case.notes if "precheck" in note or "nsys" in note}

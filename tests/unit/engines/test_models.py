@@ -10,7 +10,7 @@ import yaml
 
 from pytest_disagg.config.case import Case
 from pytest_disagg.config.resolve import load_cases
-from pytest_disagg.engines.models import FOLDERS_IN, model_path
+from pytest_disagg.engines.models import FOLDERS_IN, model_folder, model_path
 from pytest_disagg.engines.protocol import Site
 
 AGGREGATED: dict[str, Any] = {
@@ -73,6 +73,18 @@ def test_the_dictionary_is_read_as_data(tmp_path: Path, site: Site, source: str,
     assert model_path(case(tmp_path), "m", site) == expected
 
 
+def test_a_missing_model_belongs_where_it_is_looked_for(tmp_path: Path, site: Site) -> None:
+    root = tmp_path / "models"
+    assert model_folder(case(tmp_path), "m", site) == root / "deep/m_fp4"
+    assert model_folder(case(tmp_path, model_dir_name="named"), "other", site) == root / "named"
+    assert model_folder(case(tmp_path), "org/other", site) == root / "org/other"
+    assert model_folder(case(tmp_path), "/models/m", site) == Path("/models/m")
+    assert model_folder(case(tmp_path), "m", Site()) is None
+    # One that is there stays where it is, whatever else could be its folder.
+    (root / "m").mkdir()
+    assert model_folder(case(tmp_path), "m", site) == root / "m"
+
+
 def test_what_the_file_says_counts_unless_nobody_filled_it_in(tmp_path: Path, site: Site) -> None:
     document = {
         "cases": ["disagg-e2e"],
@@ -82,7 +94,8 @@ def test_what_the_file_says_counts_unless_nobody_filled_it_in(tmp_path: Path, si
         "worker_config": {"gen": {}, "ctx": {}},
     }
     path = tmp_path / "d.yaml"
-    for given, expected in (("<model_path>", "m"), ("/here/m", "/here/m")):
+    for given, expected in (("<model_path>", "m"), ("/here/m", "/here/m"), ("here/m", "here/m")):
         path.write_text(yaml.safe_dump({**document, "environment": {"model_path": given}}))
         (found,) = load_cases(str(path), environ={})
         assert model_path(found, "m", site) == expected
+        assert model_folder(found, "m", site) == (tmp_path / "models/deep/m_fp4" if expected == "m" else Path(expected))

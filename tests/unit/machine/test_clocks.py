@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +13,9 @@ from pytest_disagg.errors import DisaggError
 from pytest_disagg.machine import clocks, holding
 from pytest_disagg.machine.clocks import Lock, give_back
 from pytest_disagg.machine.smi import SmiError
+from tests.standins import nvidia_smi
+
+PAGE = Path(__file__).resolve().parents[3] / "docs/machine.md"
 
 
 def lock(folder: Path, memory: int | None = None) -> Lock:
@@ -38,6 +43,28 @@ def test_a_reset_that_fails_is_tried_again_and_then_told(tmp_path: Path, monkeyp
     monkeypatch.setattr(clocks, "run", run)
     assert give_back(lock(tmp_path, 2619)) == "-rmc was killed"
     assert sorted(asked) == ["-rgc", "-rgc", "-rmc", "-rmc"]
+
+
+@pytest.mark.parametrize(
+    ("gpus", "permitted", "expected"),
+    [
+        ("1,3", True, [f"GPU-0000000{index}-stand-in {word}" for word in ("-rgc", "-rmc") for index in (1, 3)]),
+        ("", True, []),
+        ("1", False, []),
+    ],
+)
+def test_the_epilog_of_the_page(tmp_path: Path, gpus: str, permitted: bool, expected: list[str]) -> None:
+    """Slurm sets no PATH for it, and drains a node whose epilog fails."""
+    asked = nvidia_smi.install(tmp_path / "bin", [{}] * 4, permitted=permitted)
+    found = re.search(r"```sh\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    assert found is not None
+    assert "/usr/bin/nvidia-smi" in found[1]
+    epilog = tmp_path / "epilog"
+    epilog.write_text(found[1].replace("/usr/bin/nvidia-smi", str(tmp_path / "bin/nvidia-smi")))
+    epilog.chmod(0o755)
+    environ = {"SLURM_JOB_GPUS": gpus} if gpus else {}
+    assert subprocess.run([epilog], env=environ, stdout=subprocess.DEVNULL, check=False).returncode == 0
+    assert (asked.read_text().splitlines() if asked.exists() else []) == expected
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+
 import pytest
 
 from pytest_disagg.machine.smi import GpuProcess, SmiError, mine, parse, read, run
@@ -88,3 +90,21 @@ def test_a_tool_that_hangs_or_fails_is_said_with_its_words() -> None:
         run(["sh", "-c", "echo Driver mismatch >&2; exit 9"], 10)
     with pytest.raises(SmiError, match="No such file"):
         run(["/nowhere/nvidia-smi"], 1)
+
+
+def test_a_tool_that_is_another_user_s_and_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As below sudo: it cannot be killed, and its clocks are given back all the same."""
+    killed = subprocess.Popen.kill
+
+    def not_permitted(process: subprocess.Popen[str]) -> None:
+        killed(process)
+        process.communicate()
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(subprocess.Popen, "kill", not_permitted)
+    with pytest.raises(SmiError, match=r"sleep 60 gave no answer in 0.1 s"):
+        run(["sleep", "60"], 0.1)
+
+
+def test_names_of_processes_in_no_known_encoding() -> None:
+    assert run(["printf", r"/tmp/\377train"], 60) == "/tmp/\ufffdtrain"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from pytest_disagg.report.compare import compare, of_case
@@ -26,6 +28,16 @@ def test_verdict_reasons_and_tables(make_run: Make) -> None:
     assert "| bad |  | failed |" in text
     compared = next(line for line in lines if line.startswith("| Output token throughput (tok/s) | good/con4"))
     assert compared.endswith("| 0.0 % |")
+
+
+def test_scores_stand_beside_their_limits(make_run: Make) -> None:
+    said = ("accuracy: gsm8k exact_match,none 0.95 ± 0.006: at least 0.88", "con4: a note of the load")
+    lines = render(Report("Run r1", "now", (replace(read_case(make_run("good")), lines=said),))).splitlines()
+    assert [line for line in lines if line.startswith("- ")] == [
+        "- good: accuracy of gsm8k exact\\_match,none 0.95 ± 0.006: at least 0.88"
+    ]
+    # A list right below a table would be a row of it.
+    assert lines[lines.index("- good: accuracy of gsm8k exact\\_match,none 0.95 ± 0.006: at least 0.88") - 1] == ""
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,16 @@ def test_latencies_are_those_of_every_repeat_and_only_of_requests_that_succeeded
     assert load.latencies["e2el"] == pytest.approx([140, 150, 160, 200])
 
 
+def test_what_was_sampled_stands_beside_what_the_outcome_says(make_run: Make) -> None:
+    folder = make_run(concurrencies=())
+    stored = fields({"token_throughput": 1.0, "tm_host_cpu_percent_mean": 42.0})
+    records.append(RunDir(folder).records, [record("disagg-e2e-x", 4, **stored)])
+    path = RunDir(folder).outcome
+    path.write_text(json.dumps({**json.loads(path.read_text()), "metrics": {"con4": {"token_throughput": 1000.0}}}))
+    (load,) = read_case(folder).loads
+    assert load.metrics == {"token_throughput": 1000.0, "tm_host_cpu_percent_mean": 42.0}
+
+
 def test_requests_belong_to_their_server_and_load(make_run: Make) -> None:
     folder = make_run(concurrencies=())
     found = [

@@ -6,11 +6,14 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from matplotlib.figure import Figure
 
 from pytest_disagg.records import record as records
 from pytest_disagg.report import page
 from pytest_disagg.report.figures.choice import TELEMETRY, figures_of
-from pytest_disagg.report.model import Report
+from pytest_disagg.report.figures.style import WIDTH_IN, style
+from pytest_disagg.report.figures.telemetry import draw, height_in
+from pytest_disagg.report.model import Measured, Panel, Report, TelemetryPlot
 from pytest_disagg.report.read import read_case
 from pytest_disagg.report.svg import render
 from pytest_disagg.report.telemetry import MAX_BINS, MAX_NODES, telemetry_of
@@ -41,7 +44,7 @@ def test_gpus_of_a_kind_share_a_line_and_every_host_has_its_own(tmp_path: Path) 
     assert problems == []
     assert plot is not None
     panels = {panel.title: panel for panel in plot.panels}
-    assert list(panels) == ["GPU utilisation", "GPU power", "Host CPU"]
+    assert list(panels) == ["GPU utilisation", "Power per GPU", "Host CPU"]
     utilisation = panels["GPU utilisation"].lines
     assert list(utilisation) == ["CTX", "GEN"]
     assert [value for _, value in utilisation["GEN"]] == [60.0] * 5
@@ -82,7 +85,55 @@ def test_engines_are_drawn_where_they_had_anything_to_do(tmp_path: Path) -> None
     keep(tmp_path, "GEN_0", running)
     plot, _ = telemetry_of(tmp_path)
     assert plot is not None
-    assert [panel.title for panel in plot.panels] == ["Requests running"]
+    assert [panel.title for panel in plot.panels] == ["Requests running per server"]
+
+
+def test_what_lies_far_from_the_loads_is_not_drawn(tmp_path: Path) -> None:
+    keep(tmp_path, "GEN_0", [sample(s, "gen", "gpu", "0", util_percent=s) for s in range(1000)])
+    windows = [{"point": "con1", "epoch_s": BEGIN + s, "duration_s": 20} for s in (700, 780)]
+    write_text(windows_of(tmp_path), to_json({"windows": windows}))
+    plot, _ = telemetry_of(tmp_path)
+    assert plot is not None
+    values = [value for _, value in plot.panels[0].lines["GEN"]]
+    assert (values[0], values[-1]) == (685, 815)
+
+
+def test_a_load_shorter_than_the_interval_has_a_line(tmp_path: Path) -> None:
+    keep(tmp_path, "GEN_0", [sample(s, "gen", "gpu", "0", util_percent=1) for s in range(0, 1000, 10)])
+    write_text(windows_of(tmp_path), to_json({"windows": [{"point": "p", "epoch_s": BEGIN + 502, "duration_s": 1}]}))
+    plot, _ = telemetry_of(tmp_path)
+    assert plot is not None
+    assert len(plot.panels[0].lines["GEN"]) == 10
+
+
+@pytest.mark.parametrize(
+    ("starts", "named"),
+    [
+        ((0, 100, 200, 300), ["load_0", "load_1", "load_2", "load_3"]),
+        # They begin close to each other, and the whole axis is a hundred times as long.
+        ((0, 1, 2, 300), ["load_0", "load_3"]),
+    ],
+)
+def test_names_of_loads_do_not_lie_upon_each_other(starts: tuple[float, ...], named: list[str]) -> None:
+    measured = tuple(Measured(f"load_{number}", start, start + 1) for number, start in enumerate(starts))
+    plot = TelemetryPlot((Panel("GPU", "%", {"GEN": [(-50.0, 1.0), (350.0, 2.0)]}),), measured)
+    figure = Figure()
+    draw(figure, plot, 0.0)
+    assert [text.get_text() for text in figure.axes[0].texts] == named
+
+
+@pytest.mark.parametrize("hosts", [1, 3, MAX_NODES])
+def test_the_legend_fits_into_the_figure(hosts: int) -> None:
+    labels = ["CTX", "GEN", "coordinator", "client", *(f"gb200-rack1-{number:02}" for number in range(hosts))]
+    plot = TelemetryPlot((Panel("Host CPU", "%", {label: [(0.0, 1.0), (1.0, 2.0)] for label in labels}),))
+    with style():
+        figure = Figure(figsize=(WIDTH_IN, height_in(plot)), layout="constrained")
+        draw(figure, plot, 0.0)
+        figure.draw_without_rendering()
+        (legend,) = figure.legends
+        assert legend.get_window_extent().width <= figure.bbox.width
+        # The panel keeps most of its inch.
+        assert figure.axes[0].get_window_extent().height > 0.6 * figure.dpi
 
 
 def test_a_run_without_samples_has_no_figure(make_run: Make) -> None:

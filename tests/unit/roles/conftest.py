@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pytest_disagg.clients.native.client import NativeClient
-from pytest_disagg.config.blocks import Gate, Timeouts
+from pytest_disagg.config.blocks import Gate, MachineRules, Timeouts
 from pytest_disagg.config.case import Case, CaseId, LoadSpec, ServerSpec
 from pytest_disagg.config.sim import SimSettings
 from pytest_disagg.engines.sim.engine import SimEngine
@@ -47,6 +47,7 @@ def make_session(tmp_path: Path) -> SessionFactory:
             supported_gpus=(),
             timeouts=Timeouts(**(timeouts or {})),
             gate=Gate(),
+            machine=MachineRules(),
             slo=None,
             sim=SimSettings(),
             document={},

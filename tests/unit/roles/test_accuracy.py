@@ -13,11 +13,11 @@ from pytest_disagg.config.accuracy_tasks import AccuracyTask, Limit
 from pytest_disagg.config.case import ServerSpec
 from pytest_disagg.errors import ConfigError, RunError
 from pytest_disagg.records.scores import Score
-from pytest_disagg.roles.accuracy import Evaluation, check, write
+from pytest_disagg.roles.accuracy import Evaluation, check, planned, write
 from pytest_disagg.roles.answers import answers_of
 from pytest_disagg.roles.conclude import conclude
 from pytest_disagg.roles.measure import Measurement
-from pytest_disagg.roles.prepare import Prepared, point_names
+from pytest_disagg.roles.planning import Planned, point_names
 from pytest_disagg.verdict.gate import Finding
 from tests.unit.roles.conftest import LOAD, SessionFactory
 
@@ -57,6 +57,32 @@ def test_what_would_keep_a_task_from_running_is_found_before_anything_starts(
     with pytest.raises(RunError, match="accuracy: DISAGG_LM_EVAL: found") as missing:
         check(make_session(load=replace(LOAD, accuracy=(GSM8K,))))
     assert missing.value.kind == "infrastructure"
+
+
+def test_definitions_lie_in_the_run_before_anything_is_deployed(make_session: SessionFactory, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "own.yaml").write_text(f"task: {name}\n")
+    one, two = (AccuracyTask(name, extra_kwargs={"custom_config": f"{name}/own.yaml"}) for name in ("a", "b"))
+    session = make_session(load=replace(LOAD, accuracy=(one,)))
+    check(session)
+    assert (session.rundir.path / "lm_eval_configs" / "own.yaml").read_text() == "task: a\n"
+    with pytest.raises(
+        ConfigError, match=r"b/own\.yaml: found a second own\.yaml, another than the one of a task before"
+    ):
+        check(make_session(load=replace(LOAD, accuracy=(one, two))))
+    (tmp_path / "b" / "utils.py").write_bytes(b"\xff")
+    with pytest.raises(ConfigError, match=r"utils\.py: found .*invalid start byte, expected the helpers of a task"):
+        check(make_session(work_dir=tmp_path / "other", load=replace(LOAD, accuracy=(two,))))
+
+
+def test_loads_share_a_task_or_have_a_folder_of_their_own() -> None:
+    chat = replace(GSM8K, model="local-chat-completions")
+    loads = [replace(LOAD, accuracy=(task,)) for task in (GSM8K, chat, GSM8K)]
+    assert list(planned(1, loads)) == [
+        (GSM8K, (0, 2), "accuracy_eval_gsm8k.1"),
+        (chat, (1,), "accuracy_eval_gsm8k.1.1"),
+    ]
 
 
 def test_the_words_of_a_runs_scores(make_session: SessionFactory) -> None:
@@ -120,7 +146,7 @@ def test_a_run_that_measured_nothing_is_invalid(make_session: SessionFactory) ->
     load = replace(LOAD, only_run_accuracy=True, accuracy=(GSM8K,))
     with make_session(load=load) as session:
         assert point_names(session.case) == {}
-        measurement = Measurement(session, prepared=Prepared.of(session, checked=False))
+        measurement = Measurement(session, planned=Planned.of(session, checked=False))
         outcome = conclude(measurement, None)
         assert (outcome.verdict, outcome.kind, outcome.red) == (
             "invalid",

@@ -9,10 +9,13 @@ from typing import Any
 import pytest
 
 from pytest_disagg.clients.protocol import LoadResult
+from pytest_disagg.config.accuracy_tasks import AccuracyTask
 from pytest_disagg.engines.protocol import Engine
 from pytest_disagg.engines.sim.engine import SimEngine
 from pytest_disagg.engines.trtllm.engine import TrtllmEngine
 from pytest_disagg.records.gpu_hours import GpuHours
+from pytest_disagg.records.scores import Score
+from pytest_disagg.roles.accuracy import Evaluation
 from pytest_disagg.roles.gpu_hours import hours_of
 from pytest_disagg.roles.points import Point
 from pytest_disagg.roles.session import RoleSession
@@ -50,6 +53,14 @@ def test_in_our_job_all_its_gpus_since_it_began_simulated_or_not(make_session: S
 def test_a_run_that_failed_measured_nothing_useful(make_session: SessionFactory) -> None:
     session = make_session()
     assert hours_of(session, "none", JOB, [point(session, 900.0)], failed=True) == GpuHours(8.0)
+
+
+def test_an_accuracy_task_is_useful_where_it_gave_scores(make_session: SessionFactory) -> None:
+    session = on_gpus(make_session(engine=TrtllmEngine()))
+    without = Evaluation(0, (0,), session.case.servers[0], AccuracyTask("gsm8k"), (), "exit code 1", 900.0)
+    scored = replace(without, scores=(Score("gsm8k", "exact_match", "none", 0.9),), duration_s=360.0)
+    for evaluated, useful in (((without,), 0.0), ((without, scored), 0.2)):
+        assert hours_of(session, "h100", {}, [], failed=False, evaluated=evaluated) == GpuHours(1.0, useful)
 
 
 def test_in_another_job_the_gpus_of_its_nodes(make_session: SessionFactory) -> None:

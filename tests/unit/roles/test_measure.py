@@ -35,6 +35,18 @@ def test_no_file_of_a_load_holds_a_secret_that_an_error_named(
     assert all("HTTP 401" in text and SECRET not in text for text in [*texts, capsys.readouterr().out])
 
 
+def test_a_suspected_load_leaves_all_that_comes_after_it_what_it_was_promised(make_session: SessionFactory) -> None:
+    measurement = Measurement(make_session(repeat=3))
+    limits = measurement.session.limits
+    measurement.deployments = 1
+    started = limits.launch_s + limits.ready_s + limits.probe_s
+    assert measurement._promised_s() == pytest.approx(limits.total_s - limits.plan_s - started)
+
+    # All three repeats, and one more that a suspicion asked for.
+    measurement.points += [point() for _ in range(4)]
+    assert measurement._promised_s() == pytest.approx(limits.store_s + limits.stop_s)
+
+
 def test_the_result_of_a_load_is_json_with_a_list_per_request(make_session: SessionFactory) -> None:
     session = make_session()
     session.rundir.make()

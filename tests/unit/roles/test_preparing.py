@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from pytest_disagg.config.blocks import Clocks, MachineRules, ModelSource
+from pytest_disagg.config.case import Case
+from pytest_disagg.engines.sim.engine import SimEngine
 from pytest_disagg.errors import RunError
 from pytest_disagg.machine.host import HostLook
 from pytest_disagg.machine.smi import GpuState, SmiError, parse
@@ -102,7 +104,7 @@ def test_findings_fail_the_role_with_all_of_them(make_session: SessionFactory, g
     with pytest.raises(RunError) as error, session:
         prepare(session, session.case.servers[0])
     assert f"GPU 0 (GPU-0): found train.py (pid {2**22 + 1}) with 300 MiB" in str(error.value)
-    assert "and 1 more findings" in str(error.value)
+    assert str(error.value).endswith(", and 1 more")
     assert error.value.evidence == (
         "GPU 1 (GPU-1): found 2 uncorrected ECC errors since its driver was loaded, expected 0",
     )
@@ -126,6 +128,11 @@ def test_only_the_gpus_of_this_role(
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
     with of_case(make_session, machine=MachineRules()) as session:
         assert prepared(session)["gpu"]["gpus"] == ["GPU-1"]
+    # What the file gives its server lies over it, as in the server itself.
+    spec = replace(session.case.servers[0], env={"CUDA_VISIBLE_DEVICES": "2"})
+    gpus.append({})
+    with of_case(make_session, machine=MachineRules(), servers=(spec,)) as session:
+        assert prepared(session)["gpu"]["gpus"] == ["GPU-2"]
 
 
 def test_a_driver_that_does_not_answer(make_session: SessionFactory, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,6 +192,22 @@ def test_a_model_without_a_place_to_go_to(make_session: SessionFactory) -> None:
     assert "nothing says where it goes: found neither --disagg-models-root nor LLM_MODELS_ROOT" in failure_of(session)
 
 
+def test_of_one_models_root_for_all_nodes_one_role_fetches_and_the_others_wait(
+    make_session: SessionFactory, tmp_path: Path
+) -> None:
+    made = make_session(models_root=tmp_path)
+    source = ModelSource(command=("/no/such/program", "{folder}"))
+    options = replace(made.options, case=replace(made.case, model_source=source))
+    assert "cannot start '/no/such/program'" in failure_of(RoleSession(options, "BENCHMARK", others=()))
+    options = replace(options, work_dir=tmp_path / "more")
+    follower = RoleSession(options, "BENCHMARK.node1", others=("BENCHMARK",))
+    follower.limits = replace(follower.limits, prepare_s=0.0)
+    assert failure_of(follower) == (
+        f"waited 0 s (left of timeouts.prepare_s) for {tmp_path / 'm'}, which BENCHMARK fetches; "
+        "last seen: BENCHMARK: not started"
+    )
+
+
 def test_a_model_that_is_there_is_left_alone(make_session: SessionFactory, tmp_path: Path) -> None:
     (tmp_path / "m").mkdir()
     session = make_session(models_root=tmp_path)
@@ -214,7 +237,7 @@ def test_a_fetch_takes_nothing_from_the_time_for_launching(make_session: Session
         )
         session.limits = replace(session.limits, prepare_s=0.5, grace_s=0.0)
         with pytest.raises(
-            RunError, match=rf"\(timeouts.prepare_s\) for 1 roles to have .*last seen: GEN_0: {fetching}"
+            RunError, match=rf"waited 0.5 s \(timeouts.prepare_s\) for 1 roles to have .*last seen: GEN_0: {fetching}"
         ):
             await_prepared(session, ["GEN_0"])
         states["GEN_0"] = replace(states["GEN_0"], stage="launch", timeline=(("prepare", 1.0, 2.0),))
@@ -237,6 +260,18 @@ def test_starts_of_an_aggregated_case(make_session: SessionFactory) -> None:
         assert server_starts(session) == {"SERVER_0": 4.0}
         assert deployment_fields(session, "SERVER_0")["d_server_start_s"] == 4.0
         assert deployment_fields(session, "SERVER_1")["d_server_start_s"] is None
+
+
+def test_starts_of_servers_that_each_have_a_coordinator_behind_them(make_session: SessionFactory) -> None:
+    class Fronted(SimEngine):
+        def fronts_aggregated(self, case: Case) -> bool:
+            return True
+
+    with make_session(engine=Fronted()) as session:
+        session.case = replace(session.case, servers=session.case.servers * 2)
+        for began, took in ((1.0, 4.0), (5.0, 1.0), (9.0, 3.0), (12.0, 1.0)):
+            session.timeline += [("launch", began, began), ("ready", began, began + took)]
+        assert server_starts(session) == {"SERVER_0": 4.0, "SERVER_1": 3.0}
 
 
 @pytest.mark.parametrize("action", ["note", "invalid", "ignore"])

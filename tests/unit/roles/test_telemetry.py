@@ -13,6 +13,7 @@ import pytest
 
 from pytest_disagg.clients.protocol import LoadResult
 from pytest_disagg.config.blocks import Telemetry
+from pytest_disagg.engines import http
 from pytest_disagg.engines.protocol import Launch
 from pytest_disagg.engines.sim.engine import SimEngine
 from pytest_disagg.roles import sampling
@@ -27,6 +28,7 @@ from pytest_disagg.telemetry.engine import EngineSampler
 from pytest_disagg.telemetry.host import HostSampler, ProcessSampler
 from pytest_disagg.telemetry.join import join
 from pytest_disagg.telemetry.notes import Note
+from pytest_disagg.telemetry.prometheus import MAX_SERIES
 from pytest_disagg.telemetry.reading import Sample, append, path_of, windows_of
 from tests.unit.roles.conftest import LOAD, SessionFactory
 
@@ -39,9 +41,18 @@ def with_telemetry(session: RoleSession) -> RoleSession:
     return session
 
 
-def with_server(session: RoleSession, role: str, tmp_path: Path, env: dict[str, str] | None = None) -> RoleSession:
+def with_server(
+    session: RoleSession,
+    role: str,
+    tmp_path: Path,
+    env: dict[str, str] | None = None,
+    *,
+    name: str = "server 0",
+    port: int = 1,
+) -> RoleSession:
     """As a role whose server runs: this very process."""
-    server = ServerProcess("server 0", Launch(("true",)), tmp_path / "log", grace_s=1.0, env=env or {})
+    launch = Launch(("true",), address=f"127.0.0.1:{port}")
+    server = ServerProcess(name, launch, tmp_path / "log", grace_s=1.0, env=env or {})
     server.child = type("Running", (), {"pid": os.getpid()})()
     session.role = role
     session.servers.append(server)
@@ -81,7 +92,43 @@ def test_what_each_role_samples(
 ) -> None:
     monkeypatch.setattr(gpu, "present", lambda: False)
     session = with_server(with_telemetry(make_session()), role, tmp_path)
-    assert kinds(sampling._samplers(session, "127.0.0.1:1", "")) == expected
+    assert kinds(sampling._samplers(session, "", ())) == expected
+
+
+def test_an_aggregated_server_and_the_coordinator_in_front_of_it_are_told_apart(
+    make_session: SessionFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+    monkeypatch.setattr(gpu, "present", lambda: True)
+    monkeypatch.setattr(gpu, "GpuSampler", lambda environ, say: seen.append(environ["CUDA_VISIBLE_DEVICES"]))
+    asked: list[str] = []
+    monkeypatch.setattr(SimEngine, "metrics_url", lambda self, url, facts: asked.append(url))
+    session = with_server(with_telemetry(make_session()), "BENCHMARK", tmp_path, {"CUDA_VISIBLE_DEVICES": "3"})
+    with_server(session, "BENCHMARK", tmp_path, {"CUDA_VISIBLE_DEVICES": ""}, name="coordinator", port=2)
+    found = kinds(sampling._samplers(session, "SERVER_0", ()))
+    assert [kind for kind, each in found if each is ProcessSampler] == ["client", "server", "coordinator"]
+    assert asked == ["http://127.0.0.1:1", "http://127.0.0.1:2"]
+    assert seen == ["3"]
+
+
+def test_a_part_of_a_server_is_not_asked_for_metrics(
+    make_session: SessionFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gpu, "present", lambda: False)
+    session = with_server(with_telemetry(make_session()), "GEN_0.node1", tmp_path)
+    assert kinds(sampling._samplers(session, "", None)) == [("gen", HostSampler), ("gen", ProcessSampler)]
+
+
+def test_metrics_that_the_case_names_are_kept_of_any_page(
+    make_session: SessionFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = "".join(f"x{number} 1\n" for number in range(MAX_SERIES)) + "mine 2\n"
+    monkeypatch.setattr(gpu, "present", lambda: False)
+    monkeypatch.setattr(http, "get", lambda url, timeout_s: (200, page))
+    session = with_server(with_telemetry(make_session()), "GEN_0", tmp_path)
+    *_, (_, engine) = sampling._samplers(session, "", ("mine",))
+    (reading,) = engine.sample()
+    assert reading.values["mine"] == 2
 
 
 def test_services_of_the_engine_are_no_servers(
@@ -89,7 +136,7 @@ def test_services_of_the_engine_are_no_servers(
 ) -> None:
     monkeypatch.setattr(SimEngine, "services", lambda self, case: ("server 0",))
     session = with_server(with_telemetry(make_session()), "DISAGG_SERVER", tmp_path)
-    assert kinds(sampling._samplers(session, "", "")) == []
+    assert kinds(sampling._samplers(session, "", ())) == []
 
 
 @pytest.mark.parametrize(("simulated", "noted"), [(False, True), (True, False)])
@@ -104,7 +151,7 @@ def test_gpus_that_cannot_be_sampled_are_noted_where_the_engine_needs_them(
     monkeypatch.setattr(SimEngine, "simulated", lambda self, case: simulated)
     said: list[str] = []
     session = with_server(with_telemetry(make_session(log=said.append)), "GEN_0", tmp_path)
-    notes = [each for _, each in sampling._samplers(session, "", "") if isinstance(each, Note)]
+    notes = [each for _, each in sampling._samplers(session, "", ()) if isinstance(each, Note)]
     assert said == ["telemetry: no GPU samples: NVML: Driver Not Loaded"]
     assert [reading.text for note in notes for reading in note.sample()] == (
         [] if simulated else ["no GPU samples: NVML: Driver Not Loaded"]
@@ -118,14 +165,14 @@ def test_the_gpus_are_those_that_the_server_was_given(
     seen = []
     monkeypatch.setattr(gpu, "GpuSampler", lambda environ, say: seen.append(environ["CUDA_VISIBLE_DEVICES"]))
     session = with_server(with_telemetry(make_session()), "GEN_0", tmp_path, {"CUDA_VISIBLE_DEVICES": "2,3"})
-    sampling._samplers(session, "", "")
+    sampling._samplers(session, "", ())
     assert seen == ["2,3"]
 
 
 def test_a_case_without_telemetry_writes_nothing(make_session: SessionFactory) -> None:
     session = make_session()
     session.rundir.make()
-    with sampled(session, "127.0.0.1:1"):
+    with sampled(session):
         pass
     assert joined(session, ["BENCHMARK"], [point()], {}) == Joined()
     assert list(session.rundir.results.iterdir()) == []

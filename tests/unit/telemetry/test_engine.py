@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import pytest
+
 from pytest_disagg.telemetry.engine import GIVE_UP_AFTER, EngineSampler
 from pytest_disagg.telemetry.prometheus import MAX_SERIES
 
@@ -27,7 +29,7 @@ def sampler(*answers: tuple[int, str]) -> tuple[EngineSampler, list[str], list[i
         asked[0] += 1
         return next(left)
 
-    return EngineSampler("SERVER_0", URL, fetch, said.append), said, asked
+    return EngineSampler("SERVER_0", URL, fetch, said.append, ["mine"]), said, asked
 
 
 def test_only_what_changed_is_given() -> None:
@@ -69,8 +71,19 @@ def test_one_that_gave_metrics_is_asked_on_through_errors() -> None:
     assert said == []
 
 
-def test_too_many_series_are_said_once() -> None:
-    engine, said, _ = sampler((200, "".join(f"x{i} 1\n" for i in range(MAX_SERIES + 2))))
-    for _ in range(2):
-        list(engine.sample())
-    assert said == [f"engine metrics of {URL}: the first {MAX_SERIES} series are kept, 2 are left out"]
+def test_too_many_series_are_said_once_and_those_of_records_are_kept() -> None:
+    page = "".join(f"x{i} 1\n" for i in range(MAX_SERIES + 2)) + 'mine{a="1"} 4\nvllm:num_requests_running 5\n'
+    engine, said, _ = sampler((200, page))
+    (reading,) = engine.sample()
+    assert reading.values['mine{a="1"}'] == 4
+    assert reading.values["vllm:num_requests_running"] == 5
+    list(engine.sample())
+    assert said == [f"engine metrics of {URL}: {MAX_SERIES + 2} series are kept, 2 are left out"]
+
+
+def test_a_server_that_does_not_answer_is_named() -> None:
+    def fetch() -> tuple[int, str]:
+        raise ConnectionRefusedError(111, "Connection refused")
+
+    with pytest.raises(OSError, match=f"GET {URL}: ConnectionRefusedError: .*Connection refused"):
+        list(EngineSampler("", URL, fetch, pytest.fail).sample())

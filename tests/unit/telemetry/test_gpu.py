@@ -23,6 +23,7 @@ class Driver:
     """What the fake driver answers; a value that is an exception is raised."""
 
     util: dict[int, Any] = field(default_factory=dict)
+    closed: dict[int, Any] = field(default_factory=dict)
     reasons: int = 0
     old: bool = False
 
@@ -42,6 +43,11 @@ def driver(monkeypatch: pytest.MonkeyPatch) -> Driver:
             raise answer
         return SimpleNamespace(gpu=answer, memory=1)
 
+    def handle_of(index: int) -> int:
+        if index in state.closed:
+            raise state.closed[index]
+        return index
+
     def reasons(handle: int) -> int:
         if state.old:
             raise pynvml.NVMLError_FunctionNotFound
@@ -49,7 +55,7 @@ def driver(monkeypatch: pytest.MonkeyPatch) -> Driver:
 
     put("nvmlInit", lambda: None)
     put("nvmlDeviceGetCount", lambda: len(UUIDS))
-    put("nvmlDeviceGetHandleByIndex", lambda index: index)
+    put("nvmlDeviceGetHandleByIndex", handle_of)
     put("nvmlDeviceGetHandleByUUID", lambda uuid: uuid)
     put("nvmlDeviceGetUUID", lambda handle: UUIDS[handle])
     put("nvmlDeviceGetUtilizationRates", utilisation)
@@ -77,12 +83,28 @@ def names(environ: dict[str, str]) -> list[str]:
         ("1,9,2", ["1"]),
         ("GPU-bb33", ["2"]),
         ("GPU-c, GPU-aa2", ["3", "1"]),
-        ("GPU-aa", []),
+        # Two GPUs, or none: not what the server was started with.
+        ("GPU-aa", ["0", "1", "2", "3"]),
+        ("6,7", ["0", "1", "2", "3"]),
         ("MIG-1234", ["MIG-1234"]),
     ],
 )
 def test_the_gpus_are_those_that_cuda_shows_the_server(visible: str | None, expected: list[str]) -> None:
     assert names({} if visible is None else {"CUDA_VISIBLE_DEVICES": visible}) == expected
+
+
+def test_gpus_of_other_jobs_are_neither_sampled_nor_counted(driver: Driver) -> None:
+    driver.closed = {0: pynvml.NVMLError_NoPermission(), 2: pynvml.NVMLError_NoPermission()}
+    assert names({}) == ["1", "3"]
+    assert names({"CUDA_VISIBLE_DEVICES": "1"}) == ["3"]
+
+
+def test_a_gpu_that_is_lost_before_the_first_sample_is_said_and_the_others_are_sampled(driver: Driver) -> None:
+    driver.closed = {2: pynvml.NVMLError_GpuIsLost()}
+    said: list[str] = []
+    assert [reading.name for reading in GpuSampler({}, said.append).sample()] == ["0", "1", "3"]
+    assert len(said) == 1
+    assert said[0].startswith("GPU 2 is not sampled: ")
 
 
 def test_the_values_of_a_gpu(driver: Driver) -> None:
@@ -111,8 +133,9 @@ def test_heat_and_power_brake_slow_a_gpu_down_whatever_the_driver_calls_it(
     assert (reading.values["slowed"], reading.values["power_capped"]) == (1, 0)
 
 
-def test_a_value_that_a_gpu_does_not_have_is_absent(driver: Driver) -> None:
-    driver.util = {0: pynvml.NVMLError_NotSupported()}
+@pytest.mark.parametrize("error", ["NotSupported", "NoPermission", "FunctionNotFound", "InvalidArgument"])
+def test_a_value_that_a_gpu_does_not_have_is_absent(driver: Driver, error: str) -> None:
+    driver.util = {0: getattr(pynvml, f"NVMLError_{error}")()}
     reading = next(iter(GpuSampler({}, pytest.fail).sample()))
     assert "util_percent" not in reading.values
     assert reading.values["temperature_c"] == 61
@@ -134,11 +157,19 @@ def test_a_library_that_is_missing_says_how_to_get_it(monkeypatch: pytest.Monkey
         GpuSampler({}, pytest.fail)
 
 
-def test_a_driver_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_library_that_is_too_old_says_how_to_get_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(pynvml, "nvmlDeviceGetCurrentClocksEventReasons")
+    with pytest.raises(NoGpuSamplesError, match=r"pynvml.py is too old, expected nvidia-ml-py 12\.535 or later \(pip"):
+        GpuSampler({}, pytest.fail)
+
+
+@pytest.mark.usefixtures("driver")
+@pytest.mark.parametrize("function", ["nvmlInit", "nvmlDeviceGetCount"])
+def test_a_driver_that_is_missing_or_broken_is_named(monkeypatch: pytest.MonkeyPatch, function: str) -> None:
     def fail() -> None:
         raise pynvml.NVMLError_DriverNotLoaded
 
-    monkeypatch.setattr(pynvml, "nvmlInit", fail)
+    monkeypatch.setattr(pynvml, function, fail)
     with pytest.raises(NoGpuSamplesError, match="NVML: "):
         GpuSampler({}, pytest.fail)
 

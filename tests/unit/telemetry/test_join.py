@@ -147,7 +147,11 @@ def test_engines_have_their_own_names_and_series(tmp_path: Path) -> None:
                 at(
                     1,
                     "engine",
-                    {'sglang:num_queue_reqs{tp_rank="0"}': 4, 'sglang:token_usage{tp="0"}': 0.5},
+                    {
+                        'sglang:num_queue_reqs{tp="0"}': 4,
+                        'sglang:token_usage{tp="0"}': 0.5,
+                        'sglang:token_usage{tp="1"}': 0.25,
+                    },
                     kind="ctx",
                 ),
                 at(2, "engine", {'sglang:token_usage{tp="0"}': 0.75}, kind="ctx"),
@@ -159,8 +163,8 @@ def test_engines_have_their_own_names_and_series(tmp_path: Path) -> None:
         "tm_gen_engine_requests_running_max": 10.0,
         "tm_ctx_engine_requests_waiting_mean": 4.0,
         "tm_ctx_engine_requests_waiting_max": 4.0,
-        "tm_ctx_engine_kv_cache_usage_mean": 0.625,
-        "tm_ctx_engine_kv_cache_usage_max": 0.75,
+        "tm_ctx_engine_kv_cache_usage_mean": 0.4375,
+        "tm_ctx_engine_kv_cache_usage_max": 0.5,
     }
 
 
@@ -188,6 +192,12 @@ def test_metrics_that_the_case_names_go_into_the_record_counters_as_rates(tmp_pa
         "tm_ctx_engine_spec_accept_length_mean": 2.0,
         "tm_ctx_engine_spec_accept_length_max": 2.0,
     }
+
+
+def test_metrics_that_no_server_has_are_noted(tmp_path: Path) -> None:
+    also = ("misspelt_total", "running", "other")
+    found = joined(tmp_path, {"GEN_0": [at(-1, "engine", {'running{e="0"}': 1.0})]}, also)
+    assert found.notes == ["telemetry.metrics: no server gave misspelt_total, other"]
 
 
 def test_several_windows_are_joined_in_one_pass(tmp_path: Path) -> None:

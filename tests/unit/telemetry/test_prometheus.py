@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
 from pytest_disagg.engines.sim.metrics import render
+from pytest_disagg.telemetry import prometheus
 from pytest_disagg.telemetry.prometheus import cumulative, name_of, parse
 
 PAGE = """\
@@ -62,6 +65,11 @@ def test_of_too_many_series_the_first_are_kept_and_the_others_counted() -> None:
     page = parse("".join(f'x{{i="{i}"}} {i}\n' for i in range(7)), max_series=3)
     assert list(page.values.values()) == [0.0, 1.0, 2.0]
     assert (page.left_out, page.seen) == (4, 7)
+
+
+def test_of_a_page_that_is_too_long_no_line_is_read_in_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prometheus, "MAX_CHARS", len("a 1\nb 12"))
+    assert parse("a 1\nb 1234\nc 5\n").values == {"a": 1.0}
 
 
 def test_the_page_of_a_simulated_server_is_read_whole() -> None:

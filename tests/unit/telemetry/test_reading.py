@@ -20,7 +20,8 @@ def sample(source: Source = "host", at: float = 1.0, name: str = "", text: str =
 def test_what_is_written_is_read(tmp_path: Path) -> None:
     path = tmp_path / "GEN_0.jsonl"
     written = [sample(cpu_percent=3.5), sample("gpu", 2.0, "1", util_percent=90.0)]
-    assert append(path, written[:1]) + append(path, written[1:]) == path.stat().st_size
+    for each in written:
+        assert append(path, [each]) == path.stat().st_size
     assert list(read(path)) == written
     assert list(read(tmp_path / "CTX_0.jsonl")) == []
 
@@ -50,16 +51,18 @@ def test_a_line_that_is_no_sample_is_passed_over(tmp_path: Path, broken: str) ->
 def test_engine_values_that_did_not_change_are_filled_in_for_each_server(tmp_path: Path) -> None:
     path = tmp_path / "x.jsonl"
     lines = [
-        Sample(at, at, "n", "server", "engine", server, values)
-        for at, server, values in (
-            (1.0, "SERVER_0", {'run{e="0"}': 1.0, "wait": 2.0, "other": 9.0}),
-            (2.0, "SERVER_0", {"wait": 5.0}),
-            (3.0, "SERVER_1", {"wait": 7.0}),
+        Sample(at, at, "n", kind, "engine", server, values)
+        for at, kind, server, values in (
+            (1.0, "server", "SERVER_0", {'run{e="0"}': 1.0, "wait": 2.0, "other": 9.0}),
+            (1.5, "coordinator", "SERVER_0", {"wait": 3.0}),
+            (2.0, "server", "SERVER_0", {"wait": 5.0}),
+            (3.0, "server", "SERVER_1", {"wait": 7.0}),
         )
     ]
     append(path, lines)
     assert [dict(each.values) for each in read(path, {"run", "wait"})] == [
         {'run{e="0"}': 1.0, "wait": 2.0},
+        {"wait": 3.0},
         {'run{e="0"}': 1.0, "wait": 5.0},
         {"wait": 7.0},
     ]

@@ -41,7 +41,7 @@ def record(path: Path, prepare: Callable[[], Sequence[tuple[str, Sampler]]], sai
 
 
 def test_samples_are_kept_while_the_role_lives(tmp_path: Path) -> None:
-    path, said, counting = tmp_path / "results" / "GEN_0.jsonl", [], Counting(2)  # type: ignore[var-annotated]
+    path, said, counting = tmp_path / "results" / "GEN_0.jsonl", [], Counting(3)  # type: ignore[var-annotated]
     with record(path, lambda: [("gen", counting)], said):
         assert counting.reached.wait(WAIT_S)
         first = next(read(path))
@@ -60,15 +60,37 @@ def test_a_sampler_that_fails_is_said_once_and_the_others_go_on(tmp_path: Path) 
     assert len(list(read(path))) >= 4
 
 
+def test_what_fails_outside_of_a_sampler_is_said_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    over = threading.Event()
+
+    def append(path: Path, samples: object) -> int:
+        raise ValueError("surprise")
+
+    def say(text: str) -> None:
+        said.append(text)
+        over.set()
+
+    said: list[str] = []
+    monkeypatch.setattr(module, "append", append)
+    with Recorder(tmp_path / "x.jsonl", lambda: [("gen", Counting(1))], node="n", interval_s=0.1, say=say):
+        assert over.wait(WAIT_S)
+    assert said == ["telemetry: no more samples: ValueError: surprise"]
+
+
 def test_samplers_that_cannot_be_made_are_said(tmp_path: Path) -> None:
     said: list[str] = []
+    asked = threading.Event()
 
     def prepare() -> Sequence[tuple[str, Sampler]]:
         raise RuntimeError("driver")
 
-    with record(tmp_path / "x.jsonl", prepare, said):
-        pass
-    assert said == ["telemetry: nothing is sampled: RuntimeError: driver"]
+    def say(text: str) -> None:
+        said.append(text)
+        asked.set()
+
+    with Recorder(tmp_path / "x.jsonl", prepare, node="n", interval_s=0.1, say=say):
+        assert asked.wait(WAIT_S)
+    assert said == ["telemetry: no more samples: RuntimeError: driver"]
 
 
 def test_a_file_that_cannot_be_written_is_said_once(tmp_path: Path) -> None:
@@ -98,14 +120,20 @@ def test_a_sampler_that_hangs_does_not_keep_the_role_from_ending(
 ) -> None:
     monkeypatch.setattr(module, "STOP_TIMEOUT_S", 0.01)
     release, hanging = threading.Event(), threading.Event()
+    said: list[str] = []
 
     class Hanging:
         def sample(self) -> Iterable[Reading]:
             hanging.set()
             release.wait(WAIT_S)
-            return []
+            raise OSError("gone")
 
-    with record(tmp_path / "x.jsonl", lambda: [("gen", Hanging())], []):
+    with record(tmp_path / "hanging.jsonl", lambda: [("gen", Hanging())], said):
         assert hanging.wait(WAIT_S)
-    assert not release.is_set()
+        (thread,) = (each for each in threading.enumerate() if each.name == "disagg-telemetry-hanging")
+    assert thread.is_alive()
     release.set()
+    thread.join(WAIT_S)
+    assert not thread.is_alive()
+    # The role that it would tell is over, its log closed.
+    assert said == []

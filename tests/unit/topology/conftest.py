@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pytest_disagg.config.blocks import Gate, Timeouts
+from pytest_disagg.config.blocks import Gate, MachineRules, Timeouts
 from pytest_disagg.config.case import Case, CaseId, LoadSpec, Mode, ServerKind, ServerSpec
 from pytest_disagg.config.sim import SimSettings
 
@@ -62,6 +62,7 @@ def make_case() -> CaseFactory:
             supported_gpus=(),
             timeouts=Timeouts(**(timeouts or {})),
             gate=Gate(),
+            machine=MachineRules(),
             slo=None,
             sim=SimSettings(),
             document={},

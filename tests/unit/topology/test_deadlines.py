@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -24,7 +25,7 @@ def assert_consistent(limits: Deadlines) -> None:
     assert limits.heartbeat_timeout_s < limits.total_s
 
 
-def error_of(case: Case, **options: float) -> str:
+def error_of(case: Case, **options: Any) -> str:
     with pytest.raises(ConfigError) as error:
         deadlines(case, **options)
     return str(error.value)
@@ -55,6 +56,31 @@ def test_measure_is_divided_evenly_over_the_loads_and_keeps_a_third(make_case: M
     limits = deadlines(make_case(points=5, total_s=3600))
 
     assert limits.measure_s == pytest.approx(3600 / 3 / 5)
+
+
+def test_the_run_holds_every_repeat_of_every_load(make_case: MakeCase) -> None:
+    once, thrice = deadlines(make_case(points=2)), deadlines(make_case(points=2), repeats=3)
+
+    assert {stage.field: stage.count for stage in thrice.stages} == {
+        **{stage.field: stage.count for stage in once.stages},
+        "measure_s": 6,
+    }
+    assert thrice.measure_s == pytest.approx(once.measure_s / 3)
+    assert_consistent(thrice)
+    assert total_of(thrice) == pytest.approx(10800)
+
+
+def test_repeats_that_do_not_fit_are_an_error_that_names_them(make_case: MakeCase) -> None:
+    set_by_file = make_case(points=2, total_s=600, timeouts={"measure_s": 60})
+    assert deadlines(set_by_file).measure_s == 60
+    assert error_of(set_by_file, repeats=10).endswith(
+        "slurm.timeout: found 600 s, expected at least 1240 s: timeouts.measure_s 60 s x 20, and at least 40 s for the "
+        "other stages, with every load measured 10 times"
+    )
+    assert error_of(make_case(total_s=600, timeouts={"request_s": 60}), repeats=5).endswith(
+        "timeouts.request_s: found 60 s, expected less than timeouts.measure_s (40 s, computed, "
+        "with every load measured 5 times)"
+    )
 
 
 def test_a_load_without_warm_up_gets_no_time_for_it(make_case: MakeCase) -> None:

@@ -105,7 +105,11 @@ def test_which_one_holds() -> None:
         replace(ONE, metric="median_ttft"),
         replace(ONE, gpu="H100"),
         replace(ONE, cluster="b"),
+        replace(ONE, tool="aiperf"),
     ]
     assert newest([ONE, later, *others], point, "token_throughput") == later
     assert newest([replace(ONE, gpu="GB200", cluster="a")], point, "token_throughput") is not None
     assert newest(others, point, "token_throughput") is None
+    (theirs,) = group([record(1, 1.0, s_client_tool="aiperf")])
+    assert newest([ONE], theirs, "token_throughput") is None
+    assert newest([replace(ONE, tool="aiperf")], theirs, "token_throughput") is not None

@@ -57,6 +57,14 @@ def test_a_limit_of_no_score_is_never_passed_over() -> None:
     )
 
 
+def test_a_limit_of_a_tag_is_told_whose_scores_there_are() -> None:
+    parts = [Score(name, "acc", "none", 0.5) for name in ("mmlu_art", "mmlu_law")]
+    found = compare(AccuracyTask("mmlu", limits=(Limit("acc,none", 0.4, "k"),)), parts, str)
+    assert [(finding.kind, finding.text) for finding in found.findings] == [
+        ("invalid", "accuracy: mmlu has no score acc,none (k); lm_eval gave mmlu_art acc,none, mmlu_law acc,none")
+    ]
+
+
 def test_an_expectation_names_the_bound_that_it_was_compared_with() -> None:
     ((_, text),) = findings(Limit("exact_match,flexible-extract", 0.95, "k", sigma=0.5))
     assert text == "accuracy: gsm8k exact_match,flexible-extract 0.712 is below 0.917975 (x.yaml:7: k: 0.95 expected)"

@@ -89,9 +89,10 @@ def test_explain_prints_the_evidence(capsys: pytest.CaptureFixture[str]) -> None
     assert "expected one of: con8 token_throughput" in capsys.readouterr().err
 
 
-def test_accept_makes_it_green(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("tool", ["native", "aiperf"])
+def test_accept_makes_it_green(capsys: pytest.CaptureFixture[str], tool: str) -> None:
     history = [*CLEAN, *records(noise(6, level=94, seed=2), first=30)]
-    arguments = files(lost(), history)
+    arguments = files(*([{**each, "s_client_tool": tool} for each in found] for found in (lost(), history)))
     assert main(["verdict", "check", *arguments]) == 1
     assert main(["verdict", "accept", *arguments, "--reason", "slower sampler", "--by", "ann"]) == 0
     (accepted,) = load(Path("test_configs/baselines/accepted.yaml"))

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from pytest_disagg.errors import UsageError
-from pytest_disagg.verdict.latest import needed, newest
+from pytest_disagg.verdict.history import SeriesKey
+from pytest_disagg.verdict.latest import names_of, needed, newest
 from pytest_disagg.verdict.slo import UNUSABLE, Answer, answers, parse_slo
 
 CASE = "disagg-e2e-x"
@@ -137,6 +138,7 @@ def test_curves_are_of_one_gpu_cluster_server_and_length() -> None:
         {"s_gpu_type": "b200"},
         {"s_cluster": "c2"},
         {"s_server_name": "s2"},
+        {"s_client_tool": "aiperf"},
         {"l_isl": 8, "s_client_name": "con8_8"},
         {},
     ]
@@ -188,6 +190,12 @@ def test_limits_in_words(text: str, slo: dict[str, float]) -> None:
 def test_limits_of_another_form(text: str) -> None:
     with pytest.raises(UsageError, match=r"--slo: found .*, expected .*ttft=500,tpot=40"):
         parse_slo(text)
+
+
+def test_what_two_load_generators_measured_is_no_repeat_of_one_point() -> None:
+    points = newest([record(8, 100), record(8, 300, s_client_tool="aiperf")])
+    assert [(each.curve.tool, each.point.value("p99_ttft")) for each in points] == [("", 100), ("aiperf", 300)]
+    assert ["aiperf" in names_of(SeriesKey.of(each.point.first)) for each in points] == [False, True]
 
 
 def test_the_newest_run_of_each_point() -> None:

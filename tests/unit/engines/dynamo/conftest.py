@@ -67,12 +67,22 @@ def site(**fields: Any) -> Site:
     return Site(**{"port": lambda **_: next(ports), "shared_dir": RUN / "shared", **fields})
 
 
-def server(case: Case, kind: ServerKind, *, rank: int = 0, nodes: int = 1, rendezvous: str = "", **lead: str) -> Launch:
+def server(
+    case: Case,
+    kind: ServerKind,
+    *,
+    rank: int = 0,
+    nodes: int = 1,
+    rendezvous: str = "",
+    port: Callable[..., int] | None = None,
+    **lead: str,
+) -> Launch:
     spec = case.server(kind)
     assert spec is not None
     role = {"gen": "GEN_0", "ctx": "CTX_0", "server": "SERVER_0"}[kind]
     folders = (RUN / "config" / role, RUN / "logs", RUN / "secrets" / role, RUN / "config" / role / "address")
-    request = ServerRequest(case, spec, role, 0, "10.0.0.1", *folders, site())
+    here = site() if port is None else site(port=port)
+    request = ServerRequest(case, spec, role, 0, "10.0.0.1", *folders, here)
     return ENGINE.server(replace(request, node_rank=rank, nodes=nodes, rendezvous=rendezvous, lead=lead))
 
 

@@ -95,6 +95,8 @@ def test_a_frontend_alone_is_not_healthy(said: Server) -> None:
     assert (found.ok, "models: none" in found.seen) == (False, True)
     said.answers["/v1/models"] = MODELS
     assert ENGINE.healthy(said.url, 5).ok
+    said.answers["/health"] = health(*instances("prefill"))
+    assert not ENGINE.healthy(said.url, 5).ok, "a model may be listed before a worker decodes"
 
 
 @pytest.mark.parametrize(

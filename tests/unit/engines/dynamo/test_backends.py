@@ -50,14 +50,26 @@ def test_sglang(load: LoadCase) -> None:
     gen, ctx = server(case, "gen"), server(case, "ctx")
     model = ["--model-path", "m", "--served-model-name", "m", "--disaggregation-mode"]
     assert words(gen) == [
-        *(*model, "decode", "--host", "10.0.0.1", "--nccl-port", "5001", "--tp-size", "2"),
+        # SGLang counts the ports of data-parallel attention from --port.
+        *(*model, "decode", "--host", "10.0.0.1", "--port", "5001", "--nccl-port", "5002", "--tp-size", "2"),
         *("--page-size", "16", "--skip-tokenizer-init"),
     ]
-    bootstrap = ("--disaggregation-bootstrap-port", "5002")
-    assert words(ctx) == [*model, "prefill", "--host", "10.0.0.1", "--nccl-port", "5001", *bootstrap]
+    ports = ("--port", "5001", "--nccl-port", "5002", "--disaggregation-bootstrap-port", "5003")
+    assert words(ctx) == [*model, "prefill", "--host", "10.0.0.1", *ports]
     assert ctx.env["SGLANG_HOST_IP"] == "10.0.0.1"
-    assert ctx.env["DYN_SYSTEM_PORT"] == "5003"
-    assert ctx.address == "10.0.0.1:5003"
+    assert ctx.env["DYN_SYSTEM_PORT"] == "5004"
+    assert ctx.address == "10.0.0.1:5004"
+
+
+def test_what_dynamo_has_on_is_turned_off_for_every_backend(load: LoadCase) -> None:
+    """The engines inside have switches that take no ``--no-``; Dynamo's own would stay on without it."""
+    for backend in ("mocker", "sglang", "trtllm", "vllm"):
+        gen = words(server(load(**workers(backend, {"router_kv_events": False, "router_mode": "kv"})), "gen"))
+        assert "--no-router-kv-events" in gen, backend
+        assert gen[gen.index("--router-mode") + 1] == "kv"
+    sglang = load(**workers("sglang", {"skip_tokenizer_init": False, "exclude_tools_when_tool_choice_none": False}))
+    assert words(server(sglang, "gen"))[-1] == "--no-exclude-tools-when-tool-choice-none"
+    assert not [word for word in words(server(sglang, "gen")) if "skip-tokenizer" in word]
 
 
 def test_sglang_over_several_nodes(load: LoadCase) -> None:
@@ -66,13 +78,13 @@ def test_sglang_over_several_nodes(load: LoadCase) -> None:
     assert spec is not None
     assert ENGINE.on_every_node(case, spec)
     first = server(case, "ctx", nodes=2, rendezvous="10.0.0.1:6000")
-    assert first.facts == {"bootstrap_port": "5001"}
+    assert first.facts == {"bootstrap_port": "5002"}
     second = server(case, "ctx", rank=1, nodes=2, rendezvous="10.0.0.1:6000", bootstrap_port="7777")
     for rank, launch in enumerate(nodes := (first, second)):
         said = options(launch)
         assert (said["--nnodes"], said["--node-rank"], said["--dist-init-addr"]) == ("2", str(rank), "10.0.0.1:6000")
         # One port that all ranks know: the leader's.
-        assert said["--disaggregation-bootstrap-port"] == ("5001", "7777")[rank]
+        assert said["--disaggregation-bootstrap-port"] == ("5002", "7777")[rank]
         assert said["--tp-size"] == "16"
         assert "--nccl-port" not in said
     # The second node registers nothing, and answers for nothing.
@@ -88,6 +100,7 @@ def test_trtllm(load: LoadCase) -> None:
         "cache_transceiver_config": {"backend": "NIXL"},
         "publish_metrics": True,
         "dyn_tool_call_parser": "hermes",
+        "router_queue_policy": "wspt",
     }
     launch = server(load(**workers("trtllm", block)), "gen")
     path = Path("/run/config/GEN_0/engine.gen.e2e-c.yaml")
@@ -95,6 +108,7 @@ def test_trtllm(load: LoadCase) -> None:
     assert words(launch) == [
         *("--model-path", "m", "--served-model-name", "m", "--disaggregation-mode", "decode"),
         *("--extra-engine-args", str(path), "--publish-metrics", "--dyn-tool-call-parser", "hermes"),
+        *("--router-queue-policy", "wspt"),
     ]
     (text,) = launch.files.values()
     assert list(launch.files) == [path]
@@ -118,7 +132,9 @@ def test_vllm(load: LoadCase) -> None:
     model = ["--model", "m", "--served-model-name", "m", "--disaggregation-mode"]
 
     def transfer(role: str) -> list[str]:
-        return ["--kv-transfer-config", f'{{"kv_connector":"NixlConnector","kv_role":"{role}"}}']
+        # Without the last one a decode worker prefills what it could not get, and nobody sees it.
+        found = {"kv_connector": "NixlConnector", "kv_role": role, "kv_load_failure_policy": "fail"}
+        return ["--kv-transfer-config", json.dumps(found, separators=(",", ":"))]
 
     own = ["--enforce-eager", "--no-enable-prefix-caching"]
     assert words(gen) == [*model, "decode", "--tensor-parallel-size", "2", *transfer("kv_consumer"), *own]
@@ -131,7 +147,22 @@ def test_vllm(load: LoadCase) -> None:
 def test_vllm_with_another_connector(load: LoadCase) -> None:
     given = {"kv_connector": "LMCacheConnectorV1", "kv_role": "kv_both"}
     case = load(**workers("vllm", ctx={"kv_transfer_config": given}))
-    assert json.loads(options(server(case, "ctx"))["--kv-transfer-config"]) == given
+    launch = server(case, "ctx")
+    assert json.loads(options(launch)["--kv-transfer-config"]) == {**given, "kv_load_failure_policy": "fail"}
+    assert not [name for name in launch.env if "NIXL" in name]
+
+
+def test_vllm_listens_for_each_replica(load: LoadCase) -> None:
+    """NIXL's handshake of a replica is on the port of the first plus its rank."""
+    case = load(**workers("vllm", {"data_parallel_size": 4, "world_size": 4}))
+    asked: list[int] = []
+
+    def port(*, count: int = 1, **_: Any) -> int:
+        asked.append(count)
+        return 5000
+
+    assert server(case, "gen", port=port).env["VLLM_NIXL_SIDE_CHANNEL_PORT"] == "5000"
+    assert asked == [4, 1]
 
 
 def test_vllm_over_several_nodes(load: LoadCase) -> None:
@@ -143,6 +174,7 @@ def test_vllm_over_several_nodes(load: LoadCase) -> None:
         assert (said["--master-addr"], said["--master-port"]) == ("10.0.0.1", "6000")
         assert (said["--tensor-parallel-size"], said["--pipeline-parallel-size"]) == ("8", "2")
     assert ("--headless" in first.argv, "--headless" in second.argv) == (False, True)
+    assert first.env["VLLM_HOST_IP"] == second.env["VLLM_HOST_IP"] == "10.0.0.1"
     assert (bool(first.address), bool(second.address)) == (True, False)
 
 
@@ -163,6 +195,9 @@ def test_vllm_over_several_nodes(load: LoadCase) -> None:
         ({"backend": "sglang", "tp_size": 8}, "expected tensor_parallel_size, pipeline_parallel_size"),
         ({"backend": "sglang", "context_parallel_size": 2}, "dynamo.sglang has no other size"),
         ({"backend": "vllm", "kv_transfer_config": "nixl"}, "gen.kv_transfer_config: found 'nixl', expected a mapping"),
+        ({"backend": "vllm", "data_parallel_size": "two"}, "gen.data_parallel_size: found 'two', expected a positive"),
+        ({"backend": "vllm", "tensor_parallel_size": 2, "world_size": 4}, "gen.world_size: found 4, expected 2"),
+        ({"backend": "mocker", "bootstrap_ports": "1"}, "expected nothing: a mocker that decodes takes a request when"),
         ({"backend": "vllm", "nnodes": 2}, "expected nothing: the run places nodes and ranks"),
         ({"backend": "trtllm", "extra_engine_args": "x.yaml"}, "expected the engine's keys themselves, in this block"),
     ],

@@ -44,6 +44,17 @@ def test_a_worker_is_healthy_when_it_serves_requests(load: LoadCase) -> None:
     assert launch.address_file is None
 
 
+def test_dynamo_reads_the_port_of_its_health_as_a_signed_number(load: LoadCase) -> None:
+    asked: list[int | None] = []
+
+    def port(*, highest: int | None = None, **_: object) -> int:
+        asked.append(highest)
+        return 5001
+
+    server(load(), "ctx", port=port)
+    assert asked == [32767]
+
+
 def test_what_the_file_says_of_logs_lies_above_and_of_discovery_does_not(load: LoadCase) -> None:
     case = load(environment={"worker_env_var": "DYN_SDK_DISABLE_ANSI_LOGGING=0 DYN_NAMESPACE=mine"})
     env = server(case, "gen").env
@@ -57,7 +68,7 @@ def test_numa(load: LoadCase) -> None:
     assert coordinator(case).argv[0] == "/dyn/python"
 
 
-@pytest.mark.parametrize("key", ["http_port", "request_plane", "model_name"])
+@pytest.mark.parametrize("key", ["http_port", "request_plane", "model_name", "tls_cert_path"])
 def test_what_the_frontend_cannot_be_given(load: LoadCase, key: str) -> None:
     """Found by whoever starts first."""
     case = load(coordinator_config={key: "x"})

@@ -77,7 +77,7 @@ def test_an_aggregated_server(load: LoadCase) -> None:
 
 def test_memory_of_all_nodes_of_a_machine(load: LoadCase) -> None:
     launch = server(load(slurm={"timeout": 600, "numa_bind": True}), "gen")
-    assert launch.argv[:5] == ("numactl", "-m", "0,1", PYTHON, "-m")
+    assert launch.argv[:4] == ("numactl", "-m 0,1", PYTHON, "-m")
 
 
 def test_the_router(load: LoadCase) -> None:
@@ -122,19 +122,21 @@ def test_every_node_starts_its_own_ranks(load: LoadCase) -> None:
 @pytest.mark.parametrize(
     ("keys", "expected"),
     [
-        ({"pipeline_parallel_size": 2}, ["--tp-size", "8", "--pp-size", "2"]),
-        ({"enable_attention_dp": True}, ["--tp-size", "8", "--dp-size", "8", "--enable-dp-attention"]),
-        ({"enable_dp_attention": True, "dp_size": 2}, ["--tp-size", "8", "--dp-size", "2", "--enable-dp-attention"]),
-        ({"dp_size": 2, "world_size": 16}, ["--tp-size", "8", "--dp-size", "2"]),
+        ({"pipeline_parallel_size": 2, "world_size": 16}, ["--tp-size", "8", "--pp-size", "2"]),
+        ({"enable_attention_dp": True}, ["--tp-size", "8", "--attn-dp-size", "8"]),
+        ({"enable_attention_dp": True, "attn_dp_size": 4}, ["--tp-size", "8", "--attn-dp-size", "4"]),
+        ({"enable_dp_attention": True, "dp_size": 2}, ["--tp-size", "8", "--attn-dp-size", "2"]),
+        ({"tensor_parallel_size": 2, "dp_size": 2, "world_size": 4}, ["--tp-size", "2", "--dp-size", "2"]),
+        ({"dp_size": 1}, ["--tp-size", "8"]),
         ({"max_batch_size": 16}, ["--tp-size", "8", "--max-running-requests", "16"]),
         # A batch is that of each attention rank in a case file, of all of them in SGLang.
         (
             {"max_batch_size": 16, "enable_attention_dp": True},
-            ["--tp-size", "8", "--dp-size", "8", "--enable-dp-attention", "--max-running-requests", "128"],
+            ["--tp-size", "8", "--attn-dp-size", "8", "--max-running-requests", "128"],
         ),
         (
             {"max_batch_size": 16, "attn_dp_size": 4, "enable_dp_attention": False},
-            ["--tp-size", "8", "--max-running-requests", "64"],
+            ["--tp-size", "8", "--attn-dp-size", "4", "--max-running-requests", "64"],
         ),
     ],
 )
@@ -153,6 +155,8 @@ def test_options_in_the_files_order(load: LoadCase) -> None:
         "forward_hooks": [{"name": "a"}],
         "trust_remote_code": True,
         "disable_overlap_schedule": False,
+        "enable_tp_lm_head_all_to_all": False,
+        "enable_lora": True,
         "chat_template": None,
         "enable_metrics": False,
         "stream_interval": 4,
@@ -162,7 +166,7 @@ def test_options_in_the_files_order(load: LoadCase) -> None:
         *("--tp-size", "8", "--mem-fraction-static", "0.85", "--ep-size", "8", "--context-length", "4096"),
         *("--cuda-graph-bs-decode", "1", "2", "4"),
         *("--json-model-override-args", '{"rope_scaling":{"factor":2.0}}', "--forward-hooks", '[{"name":"a"}]'),
-        *("--trust-remote-code", "--stream-interval", "4"),
+        *("--trust-remote-code", "--no-enable-tp-lm-head-all-to-all", "--enable-lora", "--stream-interval", "4"),
     ]
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from pytest_disagg.config.blocks import Gate, Timeouts
+from pytest_disagg.config.blocks import Gate, MachineRules, Timeouts
 from pytest_disagg.config.case import Case, CaseId, LoadSpec, Mode, ServerKind, ServerSpec
 from pytest_disagg.config.sim import SimFault, SimSettings
 from pytest_disagg.engines.protocol import CoordinatorRequest, Launch, ServerRequest
@@ -58,6 +58,7 @@ def case(
         supported_gpus=(),
         timeouts=Timeouts(),
         gate=Gate(),
+        machine=MachineRules(),
         slo=None,
         sim=SimSettings(**(sim or {})),
         document={},

@@ -67,6 +67,11 @@ def test_several_frontends_are_told_their_port(load: LoadCase, host: str, addres
     assert asked == [True]
 
 
+def test_metrics_are_not_the_statistics_of_iterations() -> None:
+    """Who reads those takes them away."""
+    assert ENGINE.metrics_url("http://n1:1", {}) == "http://n1:1/prometheus/metrics"
+
+
 def test_the_launcher_is_for_cases_of_several_nodes(load: LoadCase) -> None:
     several = load()
     assert {spec.kind: ENGINE.around_pytest(several, spec) for spec in several.servers} == {

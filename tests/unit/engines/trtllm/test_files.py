@@ -13,6 +13,7 @@ from pytest_disagg.redact import redact
 from tests.unit.engines.trtllm.conftest import (
     AGGREGATED,
     DOCUMENT,
+    ENGINE,
     SITE,
     LoadCase,
     coordinator,
@@ -133,3 +134,5 @@ def test_extra_that_the_run_cannot_give_is_refused_before_a_server_starts(
     assert words in str(raised.value)
     with pytest.raises(ConfigError, match="server_config_extra"):
         coordinator(case)
+    with pytest.raises(ConfigError, match="server_config_extra"):
+        ENGINE.check(case)

@@ -121,6 +121,7 @@ def test_mooncake_tells_the_router_its_bootstrap_ports(load: LoadCase) -> None:
     assert coordinator(case, ctx.facts).argv[9:] == (
         *("--vllm-pd-disaggregation", "--kv-connector", "mooncake"),
         *("--prefill", "http://n2:1", "1001", "--prefill", "http://n3:2", "1001", "--decode", "http://n1:3"),
+        "--disable-retries",
     )
     # All nodes of a server have to go to the same port.
     several = load(**workers(gen={**block, "tensor_parallel_size": 8}, ctx={**block, "tensor_parallel_size": 8}))
@@ -164,22 +165,25 @@ def test_a_data_parallel_replica_over_nodes(load: LoadCase) -> None:
     case = load(**workers(gen={"tensor_parallel_size": 8, "data_parallel_size": 2, "world_size": 16}))
     first = accepted(server(case, "gen", nodes=4))
     assert first.facts == {"data_parallel_rpc_port": "1003"}
-    last = accepted(server(case, "gen", rank=3, nodes=4, lead=first.facts))
+    assert first.argv[first.argv.index("--data-parallel-rpc-port") + 1] == "1003"
+    last = accepted(server(case, "gen", rank=3, nodes=4, lead={"data_parallel_rpc_port": "4711"}))
     meets = ("--nnodes", "4", "--node-rank", "3", "--master-addr", "n0", "--master-port", "77")
-    shake = ("--data-parallel-rpc-port", "1003", "--headless")
+    shake = ("--data-parallel-rpc-port", "4711", "--headless")
     assert last.argv[5:-2] == (*meets, *shake, "--tensor-parallel-size", "8", "--data-parallel-size", "2")
 
 
 def test_the_router(load: LoadCase) -> None:
-    own = {"policy": "round_robin", "disable_retries": True, "mini_lb": False, "request_timeout_secs": 600}
-    launch = coordinator(load(coordinator_config=own, environment={"server_env_var": "A=1"}))
+    own = {"policy": "round_robin", "mini_lb": False, "request_timeout_secs": 600}
+    launch = coordinator(load(coordinator_config=own))
     assert launch.argv == (
         *("vllm-router", "--host", "n1", "--port", "1001", "--prometheus-host", "n1", "--prometheus-port", "1002"),
         *("--vllm-pd-disaggregation", "--prefill", "http://n2:1", "--prefill", "http://n3:2"),
-        *("--decode", "http://n1:3", "--policy", "round_robin", "--disable-retries", "--request-timeout-secs", "600"),
+        *("--decode", "http://n1:3", "--disable-retries", "--policy", "round_robin", "--request-timeout-secs", "600"),
     )
-    assert (launch.address, launch.env, launch.files) == ("n1:1001", {"A": "1"}, {})
+    assert (launch.address, launch.env, launch.files) == ("n1:1001", {}, {})
     assert coordinator(load()).argv == launch.argv[: launch.argv.index("--policy")]
+    assert ENGINE.metrics_url("http://n1:1001", launch.facts) == "http://n1:1002/metrics"
+    assert "--disable-retries" not in coordinator(load(coordinator_config={"disable_retries": False})).argv
 
 
 def test_the_proxy(load: LoadCase, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -190,7 +194,9 @@ def test_the_proxy(load: LoadCase, monkeypatch: pytest.MonkeyPatch) -> None:
     )
     assert coordinator(case).argv == ("python3", *words)
     monkeypatch.setenv("DISAGG_VLLM_PYTHON", "/opt/vllm/bin/python")
-    assert coordinator(case).argv == ("/opt/vllm/bin/python", *words)
+    launch = coordinator(case)
+    assert launch.argv == ("/opt/vllm/bin/python", *words)
+    assert ENGINE.metrics_url("http://n1:1001", launch.facts) is None
 
 
 def test_it_says_what_is_missing(load: LoadCase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from pytest_disagg.engines.vllm.engine import OWNED
 from pytest_disagg.engines.vllm.flags import JSON_LISTS, ONE_WAY, REPEATED
 from pytest_disagg.errors import ConfigError
 from tests.standins import vllm_serve
-from tests.unit.engines.vllm.conftest import AGGREGATED, DOCUMENT, LoadCase, coordinator, server, workers
+from tests.unit.engines.vllm.conftest import AGGREGATED, DOCUMENT, ENGINE, LoadCase, coordinator, server, workers
 
 MOONCAKE = {"kv_transfer_config": {"kv_connector": "MooncakeConnector"}}
 PROXY = {"program": "proxy", "script": "p.py"}
@@ -19,7 +19,10 @@ PROXY = {"program": "proxy", "script": "p.py"}
 def refused(load: LoadCase, **changes: Any) -> list[tuple[str, str, str]]:
     case = load(**changes)
     with pytest.raises(ConfigError) as caught:
+        ENGINE.check(case)
+    with pytest.raises(ConfigError) as same:
         server(case, "gen")
+    assert str(caught.value) == str(same.value)
     with pytest.raises(ConfigError) as same:
         coordinator(case)
     assert str(caught.value) == str(same.value)
@@ -78,6 +81,7 @@ def test_all_problems_are_said_at_once(load: LoadCase) -> None:
         ({"program": "nginx"}, "program", "vllm-router or proxy"),
         ({"port": 1}, "port", "nothing: the run gives it"),
         ({"kv_connector": "nixl"}, "kv_connector", "nothing: the run gives it"),
+        ({"pd_kv_events": ["http://a=tcp://a:1"]}, "pd_kv_events", "nothing: only the run knows where servers are"),
         ({"script": "p.py"}, "script", "nothing, or program: proxy"),
         ({"program": "proxy"}, "script", "the path of the proxy's script"),
         ({**PROXY, "decoder_ports": [1]}, "decoder_ports", "nothing: the run gives it"),

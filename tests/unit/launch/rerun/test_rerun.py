@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import json
+import platform
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pytest_disagg.clients.aiperf import Aiperf
 from pytest_disagg.config.case import Case
 from pytest_disagg.config.cluster import Cluster
 from pytest_disagg.config.resolve import Settings, load_cases
 from pytest_disagg.config.settings import RehearseLimits
 from pytest_disagg.errors import UsageError
 from pytest_disagg.launch.rerun.again import again
-from pytest_disagg.launch.rerun.differ import config_differences, image_difference, package_differences
+from pytest_disagg.launch.rerun.differ import (
+    client_difference,
+    config_differences,
+    image_difference,
+    package_differences,
+    version_differences,
+)
 from pytest_disagg.launch.rerun.find import find_manifest
 from pytest_disagg.launch.rerun.job import wanted_again, was_a_job, with_image
 from pytest_disagg.launch.rerun.local import local_rerun
@@ -169,6 +177,29 @@ def test_what_package_and_image_were(tmp_path: Path, case: Case) -> None:
     assert image_difference(manifest, None) == ["the roles ran in image i:1, now in (none)"]
     manifest |= {"container": {"image": "i:1", "from": "environment.container_image"}}
     assert image_difference(manifest, None) == []
+
+
+def test_what_python_its_packages_and_the_load_generator_were(
+    tmp_path: Path, case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = {**kept(tmp_path, case).content}
+    assert version_differences(manifest) == client_difference(manifest) == []
+    manifest |= {"packages": {"vllm": "0.9", "torch": "2.7", "same": "1", "pytest-disagg": "0"}}
+    assert version_differences(manifest, {"vllm": "0.10", "same": "1", "pytest-disagg": "1", "new": "1"}) == [
+        "vllm was 0.9, here 0.10, torch was 2.7, here missing: pip install vllm==0.9 torch==2.7"
+    ]
+    manifest |= {"python": {"version": "3.9.1"}, "packages": {"error": "OSError: gone"}}
+    assert version_differences(manifest) == [f"Python was 3.9.1, here it is {platform.python_version()}"]
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("DISAGG_AIPERF", raising=False)
+    [line] = client_difference(manifest | {"client": {"name": "aiperf", "version": "0.13.0"}})
+    assert line.startswith("client aiperf was 0.13.0, here: ")
+    monkeypatch.setattr(Aiperf, "unavailable", lambda self: None)
+    monkeypatch.setattr(Aiperf, "version", lambda self: "0.14.0")
+    assert client_difference(manifest | {"client": {"name": "aiperf", "version": "0.14.0"}}) == []
+    assert client_difference(manifest | {"client": {"name": "aiperf", "version": "0.13.0"}}) == [
+        "client aiperf was 0.13.0, here it is 0.14.0"
+    ]
 
 
 def test_config_differences() -> None:

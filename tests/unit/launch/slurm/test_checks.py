@@ -110,6 +110,9 @@ def test_gpus_are_held_against_the_case_s_rules_on_every_node(
     assert rules is not None
     assert (rules["ecc"], rules["mig"]) == ("fail", "ignore")
     assert checks.of_job(make_case(), Cluster(), TOKEN, []).machine is None
+    # Nor of an engine that need not be a simulated one, as no role of it looks at them.
+    workers = {kind: {"backend": "mocker"} for kind in ("gen", "ctx")}
+    assert checks.of_job(make_case(engine="dynamo", worker_config=workers), Cluster(), TOKEN, []).machine is None
 
     bad = {**nvidia_smi.GPU, "uuid": "GPU-x", "ecc": 2, "reasons": ["hw_slowdown"], "mig": [(60, 40192, "MIG-x")]}
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,27 @@ def test_servers_that_share_a_node_overlap_and_have_their_own_gpus(make_job: Mak
     for role, gpus in (("GEN_0", "0,1"), ("CTX_0", "2,3")):
         assert step(job, role).options == ("--overlap",)
         assert step(job, role).prefix == f"CUDA_VISIBLE_DEVICES={gpus}"
+
+
+def test_where_each_node_starts_a_process_it_has_one_task(make_job: MakeJob) -> None:
+    sizes = {"gen": 8, "ctx": 2}
+    blocks = {kind: {"backend": "sglang", "tensor_parallel_size": size} for kind, size in sizes.items()}
+    job = make_job(engine="dynamo", worker_config=blocks)
+    found = {each.role: (each.task_nodes, each.every_rank) for each in job.steps[:3]}
+    assert found == {"GEN_0": ((0, 1), True), "CTX_0": ((2,), False), "CTX_1": ((3,), False)}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"environment": {"worker_env_var": "A=<nobody>"}}, "worker_env_var: found the unfilled placeholder <nobody>"),
+        ({"engine": "sglang", "coordinator_config": {"port": 1}}, "coordinator_config.port: found 1, expected nothing"),
+    ],
+)
+def test_what_its_roles_would_refuse_is_not_submitted(make_job: MakeJob, changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        make_job(**changes)
+    assert said in str(raised.value)
 
 
 @pytest.mark.parametrize(
@@ -167,6 +189,17 @@ def test_a_limit_that_is_too_short_is_refused(make_job: MakeJob) -> None:
         make_job({"time_limit": "1"})
     with pytest.raises(ConfigError, match="at least"):
         make_job({"time_limit": "2"}, timeouts={"stop_s": 8, "grace_s": 1, "measure_s": 300})
+
+
+def test_a_job_that_cannot_hold_all_repeats_is_refused(make_job: MakeJob) -> None:
+    command = replace(job_input().command, options=("--disagg-set=a=b", "--disagg-repeat=4"))
+    timeouts = {"stop_s": 8, "grace_s": 1, "measure_s": 160}
+    with pytest.raises(ConfigError, match=r"measure_s 160 s x 4, .*, with every load measured 4 times"):
+        make_job(given={"command": command}, timeouts=timeouts)
+    with pytest.raises(ConfigError, match=r"DISAGG_DEADLINE: found 534 s, .*, with every load measured 4 times"):
+        make_job({"time_limit": "10"}, given={"command": command}, timeouts=timeouts, slurm={"timeout": 3600})
+    # A deployment that takes one load is measured once, whatever was asked for.
+    make_job(given={"command": command}, timeouts=timeouts, cases=["disagg-gen_only"])
 
 
 def test_a_limit_between_caps_the_run(make_job: MakeJob) -> None:

@@ -1,4 +1,4 @@
-"""What a run knows before it measures: plan, manifest, baseline, the names of its points. Bad input fails here."""
+"""Stage ``plan``: what a run knows before it measures (manifest, baseline, names of points). Bad input fails here."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pytest_disagg.records.points import group
 from pytest_disagg.records.record import Identity, build
 from pytest_disagg.roles.accuracy import check as check_accuracy
 from pytest_disagg.roles.judging import RunHistory, grounds_of
+from pytest_disagg.roles.load import check_loads
 from pytest_disagg.roles.session import RoleSession
 from pytest_disagg.rundir.files import to_json, write_text
 from pytest_disagg.topology.layout import layouts
@@ -21,7 +22,7 @@ from pytest_disagg.verdict.decide import Grounds
 
 
 @dataclass(frozen=True)
-class Prepared:
+class Planned:
     """``point_names`` maps (server index, load index) to the name of that load in tables, properties and baselines.
 
     ``grounds`` is what the run is judged by, ``baseline_words`` says which baseline file was chosen and why.
@@ -33,17 +34,19 @@ class Prepared:
     baseline_words: str
 
     @classmethod
-    def of(cls, session: RoleSession, *, checked: bool = True) -> Prepared:
+    def of(cls, session: RoleSession, *, checked: bool = True) -> Planned:
         """Collect it. Without ``checked`` it is what a run that never got this far can still say about itself.
 
         Raises:
             ConfigError: the baseline file, accepted.yaml, a dataset, the ``verdict`` block or what an accuracy task
-                needs is missing or broken; an hour of GPUs later would be too late to say so.
+                needs is missing or broken, or the client cannot send a load; an hour of GPUs later would be too late
+                to say so.
             RunError: lm_eval is not installed, and the case has accuracy tasks.
         """
         options = session.options
         if checked:
             _check_datasets(session.case)
+            check_loads(session)
             check_accuracy(session)
         manifest = collect(session.case, run_id=options.run_id, role=session.role, started=options.started)
         manifest["client"] = {"name": options.client.name, "version": options.client.version()}
