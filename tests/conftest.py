@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,13 @@ pytest_plugins = ["pytester"]
 MEASURED = Path(__file__).parent / "perf"
 """What users run: its history is theirs."""
 STORES = ("OPENSEARCH_URL", "OPEN_SEARCH_DB_BASE_URL")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _ctrl_c_is_not_ignored() -> None:
+    """Nor is it in what tests start and interrupt, where these run in the background of a shell, which ignores it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -31,8 +31,10 @@ installed() {
 }
 install_all &
 installing=$!
-# After a failure nothing more is installed; what is under way ends by itself: dpkg is not to be killed.
-trap 'kill "$installing" 2>/dev/null || true; rm -rf "$logs"' EXIT
+opensearch=
+# After a failure nothing more is installed; what is under way ends by itself: dpkg is not to be killed. A server is
+# stopped by the tests that started it.
+trap 'kill "$installing" 2>/dev/null || true; kill -INT $opensearch 2>/dev/null || true; rm -rf "$logs"' EXIT
 
 bash tests/venv.sh "test${CHECKS:+,dev}"
 if [ -n "${CHECKS:-}" ]; then
@@ -41,7 +43,7 @@ if [ -n "${CHECKS:-}" ]; then
     .venv/bin/lint-imports
     .venv/bin/mypy
 fi
-measuring=(tests/local/{native,clients/test_real.py,test_{docs_engine,edges,endings,truth,verdicts}.py})
+measuring=(tests/local/{native,clients/test_real.py,test_{docs_engine,edges,endings,prepared_run,rerun,truth,verdicts}.py})
 alone=("${measuring[@]/#/--ignore=}")
 tests=(.venv/bin/python -m pytest --durations=5)
 
@@ -55,6 +57,7 @@ opensearch=$!
 failed=0
 "${tests[@]}" -n 2 --dist worksteal tests/slurm "$@" || failed=$?
 wait "$opensearch" || failed=$?
+opensearch=
 cat "$logs/opensearch"
 [ "$failed" -eq 0 ] || exit "$failed"
 # These wait for broken runs to end, start programs, or draw: more of them at a time than there are cores.

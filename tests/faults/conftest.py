@@ -8,7 +8,6 @@ import secrets
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,9 +20,7 @@ import yaml
 
 from pytest_disagg.rundir.files import read_json
 from pytest_disagg.rundir.layout import RunDir
-
-LIMIT_S = 90.0
-"""No run here needs as long: a run that is still there after it hangs."""
+from tests.waiting import LIMIT_S, until
 
 DISAGG, AGGR = "disagg-e2e-fault", "aggr-alone"
 ROLES = ("GEN_0", "CTX_0", "DISAGG_SERVER", "BENCHMARK")
@@ -34,11 +31,11 @@ PROBE, WARM_UP = 1, 4
 TIMEOUTS: dict[str, float] = {
     "launch_s": 20,
     "ready_s": 20,
-    "probe_s": 5,
+    "probe_s": 10,
     "warmup_s": 10,
     "measure_s": 60,
     "stall_s": 10,
-    "store_s": 5,
+    "store_s": 10,
     "stop_s": 8,
     "grace_s": 1,
     "heartbeat_timeout_s": 10,
@@ -81,14 +78,6 @@ AGGR_CASE: dict[str, Any] = {
     ],
 }
 TEST = "def test_e2e(disagg_case):\n    disagg_case.run()\n"
-
-
-def until(condition: Callable[[], bool], what: str, limit_s: float = LIMIT_S) -> None:
-    """Wait for ``condition``; a test that waits in vain fails and says for what."""
-    ends_at = time.monotonic() + limit_s
-    while not condition():
-        assert time.monotonic() < ends_at, f"waited {limit_s:g} s for {what}"
-        time.sleep(0.02)
 
 
 def fault(role: str, kind: str, **fields: float) -> str:
@@ -326,7 +315,7 @@ def assert_everybody_red(run: Run, kind: str, role: str, *causes: str, dead: Seq
 
 def assert_all_gone(run: Run) -> None:
     """Nothing is left, where whoever could have waited for it was killed: what cleans up needs a moment."""
-    until(lambda: not run.alive(), "every process of the run to end", 30)
+    until(lambda: not run.alive(), "every process of the run to end")
 
 
 def cause_of_outcome(run: Run) -> dict[str, Any]:

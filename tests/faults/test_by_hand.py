@@ -79,12 +79,15 @@ def test_a_role_that_nobody_started_is_named(prepare: Start) -> None:
     for stray in ("CTX_1", "CTX_7"):
         run.rundir.role(stray).write_text(json.dumps({"role": stray, "state": "ready", "address": "127.0.0.1:1"}))
     only = ("GEN_0", "DISAGG_SERVER", "BENCHMARK")
-    start_by_hand(run, "timeouts.launch_s=3", "timeouts.ready_s=12", only=only)
+    limits = ("timeouts.launch_s=5", "timeouts.ready_s=30")
+    start_by_hand(run, *limits, only=only[:2])
+    run.wait_for(lambda: run.state("GEN_0").get("state") == "ready" and bool(run.state("DISAGG_SERVER")), "two roles")
+    start_by_hand(run, *limits, only=only[2:])
     assert [run.end(process) for process in run.processes] == [1, 1, 1]
     assert run.alive() == {}
     for role in only:
         first = junit_of(run, role).headline
-        assert first.startswith("infrastructure: BENCHMARK failed in stage launch: waited 3 s (timeouts.launch_s)"), (
+        assert first.startswith("infrastructure: BENCHMARK failed in stage launch: waited 5 s (timeouts.launch_s)"), (
             first
         )
         assert "no sign of CTX_0" in first

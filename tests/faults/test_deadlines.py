@@ -41,17 +41,17 @@ def test_sigterm_does_not_wait_for_an_answer_to_the_probe(start: Start) -> None:
 
 def test_the_limit_of_the_whole_run_ends_a_deployment_that_is_kept(prepare: Start) -> None:
     run = prepare(AGGR)
-    timeouts: dict[str, Any] = {"launch_s": 3, "ready_s": 2, "probe_s": 0.1, "warmup_s": 0.1, "measure_s": 0.4}
+    timeouts: dict[str, Any] = {"launch_s": 4, "ready_s": 3, "probe_s": 2, "warmup_s": 0.1, "measure_s": 0.4}
     timeouts |= {"store_s": 0.1, "stop_s": 0.4, "grace_s": 0.3, "stall_s": 0.3, "heartbeat_timeout_s": 2}
     (run.folder / "cases" / "alone.yaml").write_text(
-        yaml.safe_dump({**AGGR_CASE, "slurm": {"timeout": 8}, "timeouts": timeouts})
+        yaml.safe_dump({**AGGR_CASE, "slurm": {"timeout": 11}, "timeouts": timeouts})
     )
     run.start(
         [sys.executable, "-m", "pytest_disagg.cli.main", "up", AGGR, "--config-dir=cases", f"--work-dir={run.work_dir}"]
     )
     assert run.end() == 8, run.output()
     assert run.alive() == {}
-    assert "in stage hold: the whole run's limit of 8 s (slurm.timeout) has passed" in run.output()
+    assert "in stage hold: the whole run's limit of 11 s (slurm.timeout) has passed" in run.output()
 
 
 def test_what_was_measured_before_a_failure_is_kept(prepare: Start) -> None:

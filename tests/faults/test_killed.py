@@ -16,8 +16,8 @@ from tests.faults.conftest import (
     assert_all_gone,
     assert_everybody_red,
     assert_red,
-    until,
 )
+from tests.waiting import until_gone
 
 
 @pytest.mark.parametrize("role", ROLES)
@@ -72,7 +72,7 @@ def test_a_killed_guard_takes_its_role_and_its_engine_with_it(start: Start) -> N
     role = int(run.state("CTX_0")["pid"])
     guard = next(pid for pid, argv in run.alive().items() if "guard.py" in argv[3] and '"name": "CTX_0"' in argv[4])
     os.kill(guard, signal.SIGKILL)
-    until(lambda: role not in run.alive(), "the role to end with its guard")
+    until_gone([role])
     assert run.end() == 1
     assert run.alive() == {}
     assert_everybody_red(run, "infrastructure", "CTX_0", "vanished: its beat stood still", dead=["CTX_0"])

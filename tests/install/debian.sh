@@ -12,6 +12,9 @@ if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
     echo "not installed: ${missing[*]} (needs root and apt-get); the tests that need them are skipped" >&2
     exit 3
 fi
+# One run of the tests at a time; others' use of the archive is waited for, too.
+exec 9>"${TMPDIR:-/tmp}/pytest-disagg-apt.lock"
+if command -v flock >/dev/null; then flock 9; fi
 # Packages ask this program whether they may start their services: 101 is no. A machine's own answer stays.
 policy=/usr/sbin/policy-rc.d
 if [ ! -e "$policy" ]; then
@@ -22,4 +25,4 @@ fi
 export DEBIAN_FRONTEND=noninteractive
 # Several of these run one after the other: one look at the archive is enough for all.
 [ -n "$(find /var/cache/apt/pkgcache.bin -mmin -10 2>/dev/null)" ] || apt-get update -qq
-apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+apt-get -o DPkg::Lock::Timeout=600 install -y -qq --no-install-recommends "${missing[@]}" >/dev/null

@@ -4,10 +4,13 @@
 set -euo pipefail
 folder=$1
 shift
+mkdir -p "$(dirname "$folder")"
+# Another run of the tests on this machine may want the same.
+exec 9>"$folder.lock"
+if command -v flock >/dev/null; then flock 9; fi
 [ "$(cat "$folder/installed" 2>/dev/null)" != "$*" ] || exit 0
 uv=$(bash "$(dirname "$0")/uv.sh")
 rm -rf "$folder"
-mkdir -p "$(dirname "$folder")"
 "$uv" venv --quiet --python "${PYTHON:-python3}" "$folder"
 "$uv" pip install --quiet --no-cache --python "$folder/bin/python" "$@"
 printf '%s' "$*" >"$folder/installed"

@@ -5,8 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -14,29 +12,11 @@ import pytest
 
 from pytest_disagg.errors import DisaggError
 from pytest_disagg.process.child import Child
-
-
-def until(condition: Callable[[], bool], limit_s: float = 20.0) -> None:
-    ends_at = time.monotonic() + limit_s
-    while not condition():
-        assert time.monotonic() < ends_at, "the condition did not come true"
-        time.sleep(0.01)
-
-
-def gone(pid: int) -> bool:
-    try:
-        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
+from tests.waiting import LIMIT_S, gone, pids_in, until, until_gone
 
 
 def python(code: str) -> list[str]:
     return [sys.executable, "-c", code]
-
-
-def pids_in(log: Path, count: int) -> list[int]:
-    until(lambda: log.exists() and len(log.read_text().split()) >= count)
-    return [int(word) for word in log.read_text().split()]
 
 
 # A child that starts one process in its own group and one in a session of its own, and says their pids.
@@ -53,7 +33,7 @@ print(first.pid, second.pid, flush=True)
 def test_nothing_outlives_a_child_that_ended_by_itself(tmp_path: Path, then: str) -> None:
     log = tmp_path / "log"
     child = Child.start(python(FAMILY.format(then=then)), name="x", log=log)
-    assert child.wait(20) is not None
+    assert child.wait(LIMIT_S) is not None
     assert all(gone(pid) for pid in pids_in(log, 2))
 
 
@@ -68,7 +48,7 @@ def test_stop_ends_the_whole_family(tmp_path: Path) -> None:
 def test_a_child_that_ignores_term_is_killed_after_the_grace() -> None:
     code = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(1, flush=True); time.sleep(600)"
     child = Child.start(python(code), name="x", grace_s=0.2)
-    until(lambda: signal.SIGTERM - 1 in _ignored(child.pid))
+    until(lambda: signal.SIGTERM - 1 in _ignored(child.pid), "TERM to be ignored")
     ended = child.stop()
     assert (ended.signal, ended.exit_code) == ("SIGKILL", None)
     assert "SIGTERM" in ended.reason
@@ -81,11 +61,11 @@ def _ignored(pid: int) -> set[int]:
 
 def test_exit_code_and_signal_reach_the_exit_file(tmp_path: Path) -> None:
     path = tmp_path / "exit.json"
-    ended = Child.start(python("raise SystemExit(7)"), name="GEN_0", exit_file=path).wait(20)
+    ended = Child.start(python("raise SystemExit(7)"), name="GEN_0", exit_file=path).wait(LIMIT_S)
     assert ended is not None
     assert (ended.exit_code, ended.signal, str(ended)) == (7, None, "exit code 7")
     assert json.loads(path.read_text()) == {"role": "GEN_0", "exit_code": 7, "signal": None, "reason": ""}
-    ended = Child.start(python("import os; os.kill(os.getpid(), 11)"), name="GEN_0", exit_file=path).wait(20)
+    ended = Child.start(python("import os; os.kill(os.getpid(), 11)"), name="GEN_0", exit_file=path).wait(LIMIT_S)
     assert ended is not None
     assert ended.signal == "SIGSEGV"
     assert json.loads(path.read_text())["signal"] == "SIGSEGV"
@@ -112,23 +92,22 @@ time.sleep(600)
         child = int(parent.stdout.readline())
         pids = pids_in(log, 2)
         os.kill(parent.pid, number)
-    for pid in [child, *pids]:
-        until(lambda pid=pid: gone(pid))  # type: ignore[misc]
+    until_gone([child, *pids])
 
 
 def test_a_killed_guard_takes_its_child_with_it() -> None:
     child = Child.start(python("import time; time.sleep(600)"), name="x")
     os.kill(psutil.Process(child.pid).ppid(), signal.SIGKILL)
-    ended = child.wait(20)
+    ended = child.wait(LIMIT_S)
     assert ended is not None
     assert "guard was killed" in str(ended)
-    until(lambda: gone(child.pid))
+    until_gone([child.pid])
 
 
 def test_a_log_keeps_its_head_and_its_tail(tmp_path: Path) -> None:
     log = tmp_path / "log"
     code = "for i in range(20000): print(f'line {i:06}')"
-    ended = Child.start(python(code), name="x", log=log, log_head_bytes=1000, log_tail_bytes=10_000).wait(20)
+    ended = Child.start(python(code), name="x", log=log, log_head_bytes=1000, log_tail_bytes=10_000).wait(LIMIT_S)
     assert ended is not None
     lines = log.read_text().splitlines()
     assert lines[0] == "line 000000"
@@ -142,7 +121,7 @@ def test_awkward_arguments_arrive_as_they_are(tmp_path: Path) -> None:
     words = ["a 0", "a'; echo foo", "a\n0", '"$HOME"', "", "é"]
     log = tmp_path / "log"
     child = Child.start([*python("import sys; print(sys.argv[1:])"), *words], name="x", log=log)
-    assert child.wait(20) is not None
+    assert child.wait(LIMIT_S) is not None
     assert log.read_text().strip() == repr(words)
 
 
@@ -157,7 +136,7 @@ def test_the_log_of_a_child_holds_no_secret(tmp_path: Path) -> None:
     )
     log = tmp_path / "log"
     child = Child.start(python(code), name="x", log=log, env={**os.environ, "HF_TOKEN": "not-a-known-shape"})
-    assert child.wait(20) is not None
+    assert child.wait(LIMIT_S) is not None
     text = log.read_bytes()
     assert text.splitlines() == [b"value ***", b"api_key=***", b"url http://***@host/ \xff", b"no end: secret=***"]
 
@@ -167,14 +146,14 @@ def test_the_last_words_of_a_child_are_logged_when_its_exit_file_is_there(tmp_pa
     code = FAMILY.format(then="sys.stdout.write('last words'); sys.stdout.flush(); import os; os._exit(3)")
     log, exit_file = tmp_path / "log", tmp_path / "exit.json"
     child = Child.start(python(code), name="x", log=log, exit_file=exit_file)
-    until(exit_file.exists)
+    until(exit_file.exists, "the exit file")
     assert log.read_text().endswith("last words")
-    assert child.wait(20) is not None
+    assert child.wait(LIMIT_S) is not None
 
 
 def test_a_log_that_cannot_be_written_costs_output_and_not_the_child() -> None:
     code = "for i in range(1000): print('x' * 1000)\nprint('end', flush=True)\nraise SystemExit(7)"
     child = Child.start(python(code), name="x", log=Path("/dev/full"))
-    ended = child.wait(20)
+    ended = child.wait(LIMIT_S)
     assert ended is not None
     assert ended.exit_code == 7

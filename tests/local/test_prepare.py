@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from pytest_disagg.machine.clocks import Lock
@@ -23,8 +24,6 @@ from tests.pytester.conftest import DISAGG, make_project, properties, run_pytest
 from tests.standins import nvidia_smi
 
 LIMIT_S = 60.0
-BUSY = "gate: {min_concurrency_ratio: 0.1, max_client_lag_ms: 5000.0, max_client_cpu: 100.0}\n"
-"""A machine that is busy with other tests must not make a fast load invalid."""
 FILL = """\
 import glob, pathlib, sys, time
 calls, folder, logs, others = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]), sys.argv[3], int(sys.argv[4])
@@ -100,8 +99,10 @@ def said(path: Path) -> dict[str, Any]:
 def start() -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
     started: list[subprocess.Popen[bytes]] = []
 
-    def begin(*argv: str, **env: str) -> subprocess.Popen[bytes]:
-        started.append(subprocess.Popen([sys.executable, *argv], env={**os.environ, **env}, start_new_session=True))
+    def begin(*argv: str, cwd: Path | None = None, **env: str) -> subprocess.Popen[bytes]:
+        started.append(
+            subprocess.Popen([sys.executable, *argv], cwd=cwd, env={**os.environ, **env}, start_new_session=True)
+        )
         return started[-1]
 
     yield begin
@@ -109,54 +110,6 @@ def start() -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-
-
-def test_one_fetch_for_all_roles_and_clocks_for_the_run(tmp_path: Path) -> None:
-    asked = nvidia_smi.install(tmp_path / "bin", [{"power_limit": 500}, {"power_limit": 500}])
-    calls, project = tmp_path / "calls", tmp_path / "project"
-    (tmp_path / "fill.py").write_text(FILL)
-    logs = str(project / "runs/r/*/logs/*.prepare.log")
-    command = json.dumps([sys.executable, str(tmp_path / "fill.py"), str(calls), "{folder}", logs, "2"])
-    # Each node has its own models root: every role fetches, and all of them are on this node.
-    blocks = f"model: {{command: {command}, scope: node}}\nclocks: {{gpu_mhz: 1410}}\nmachine: {{}}\n"
-    make_project(project, case=f"{DISAGG}{BUSY}{blocks}")
-    done = run_pytest(
-        project,
-        "-p",
-        "no:cacheprovider",
-        "--junitxml=r.xml",
-        "--disagg-work-dir=runs",
-        f"--disagg-models-root={tmp_path / 'models'}",
-        PATH=nvidia_smi.path_with(tmp_path / "bin"),
-        DISAGG_RUN_ID="r",
-    )
-    assert done.code == 0, done.out
-    assert len(lines(calls)) == 1
-    assert sorted(path.name for path in (tmp_path / "models/sim-model").iterdir()) == [
-        ".disagg-model.json",
-        "config.json",
-    ]
-    (run,) = (project / "runs/r").iterdir()
-    (record,) = [json.loads(line) for line in lines(run / "results/records.jsonl")]
-    manifest = said(run / "results/manifest.json")
-    assert (record["s_gpu_type"], record["s_node_group"]) == ("h100", "power 500 W, clocks 1410 MHz")
-    assert (record["s_gpu_driver"], record["d_gpu_power_limit_w"], record["l_gpu_locked_mhz"]) == (
-        "575.57.08",
-        500,
-        1410,
-    )
-    starts = manifest["server_start_s"]
-    assert set(starts) == {"GEN_0", "CTX_0", "DISAGG_SERVER"}
-    assert record["d_server_start_s"] == max(starts["GEN_0"], starts["CTX_0"]) > 0
-    assert "prepare" in manifest["stages"]
-    prepared = manifest["prepare"]
-    assert set(prepared) == {"GEN_0", "CTX_0", "DISAGG_SERVER"}
-    assert sum(each["models"]["sim-model"]["fetched"] for each in prepared.values()) == 1
-    assert prepared["GEN_0"]["clocks"]["at_lock"]["sm_mhz"] == [1410, 1410]
-    # Both servers see both GPUs; the run leaves them as they were.
-    assert lines(asked).count("GPU-00000000-stand-in -lgc 1410,1410") == 2
-    assert lines(asked).count("GPU-00000001-stand-in -rgc") == 2
-    assert lines(asked)[-1].endswith("-rgc")
 
 
 def test_a_refused_lock_says_what_to_do(tmp_path: Path) -> None:
@@ -205,6 +158,48 @@ def test_clocks_are_given_back_after_kill_9_of_their_role(
     assert outer.wait(LIMIT_S) == 0
     assert sorted(lines(asked)[4:]) == sorted(f"{uuid} {word}" for uuid in uuids for word in ("-rgc", "-rmc"))
     assert said(lock.answer) == {"locked": False, "error": "", "not_given_back": ""}
+
+
+def below_a_launcher(folder: Path, start: Callable[..., subprocess.Popen[bytes]]) -> subprocess.Popen[bytes]:
+    """The first rank of a node that has no role of ours."""
+    (folder / "run/logs").mkdir(parents=True)
+    request = json.dumps({"command": ["nvidia-smi"], "gpu_mhz": 1410, "memory_mhz": None, "timeout_s": 30.0})
+    environ = {"SLURM_PROCID": "4", "SLURM_LOCALID": "0", "SLURMD_NODENAME": "n2", "DISAGG_SERVING_TYPE": "GEN_0"}
+    command = ("-c", "import pathlib, time; pathlib.Path('up').touch(); time.sleep(600)")
+    return start(
+        *("-m", "pytest_disagg.machine.holding", request, "--", sys.executable, *command),
+        cwd=folder,
+        PATH=nvidia_smi.path_with(folder / "bin"),
+        DISAGG_RUN_DIR=str(folder / "run"),
+        **environ,
+    )
+
+
+def test_a_rank_below_a_launcher_has_its_node_s_clocks_for_as_long_as_it_lives(
+    tmp_path: Path, start: Callable[..., subprocess.Popen[bytes]]
+) -> None:
+    asked = nvidia_smi.install(tmp_path / "bin")
+    rank = below_a_launcher(tmp_path, start)
+    wait_until(lambda: (tmp_path / "up").exists(), "the rank's own command")
+    assert lines(asked) == ["GPU-00000000-stand-in -lgc 1410,1410"]
+    # What the keeper waits for the end of is held by what the rank has become.
+    (keeper,) = psutil.Process(rank.pid).children()
+    held = {str(each.readlink()) for each in Path(f"/proc/{rank.pid}/fd").iterdir()}
+    assert str(Path(f"/proc/{keeper.pid}/fd/0").readlink()) in held
+    rank.kill()
+    wait_until(lambda: len(lines(asked)) == 2, "the clocks to be given back")
+    assert lines(asked)[1] == "GPU-00000000-stand-in -rgc"
+
+
+def test_a_rank_whose_clocks_cannot_be_locked_does_not_start(
+    tmp_path: Path, start: Callable[..., subprocess.Popen[bytes]], capfd: pytest.CaptureFixture[str]
+) -> None:
+    nvidia_smi.install(tmp_path / "bin", permitted=False)
+    assert below_a_launcher(tmp_path, start).wait(LIMIT_S) == 1
+    assert not (tmp_path / "up").exists()
+    assert "clocks: node n2: nvidia-smi -i GPU-00000000-stand-in -lgc 1410,1410 ended with exit code 4" in (
+        capfd.readouterr().err
+    )
 
 
 def test_a_keeper_that_is_killed_has_its_clocks_given_back_by_its_role(

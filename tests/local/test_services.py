@@ -99,16 +99,21 @@ def test_they_run_before_any_server(tmp_path: Path) -> None:
 
 
 def test_an_aggregated_case_starts_them_and_the_coordinator_itself(tmp_path: Path) -> None:
-    finished, text, rundir = run(tmp_path, AGGR)
+    """Once for all of its servers, one after another."""
+    begin, end = AGGR.index("  - name: one"), AGGR.index("sim:")
+    another = AGGR[begin:end].replace("name: one", "name: other")
+    both = ("-k", "not -one and not -other", "--disagg-set=slurm.timeout=400")
+    finished, text, rundir = run(tmp_path, AGGR[:end] + another + AGGR[end:], *both)
     assert (finished.code, text) == (0, ""), finished.out
-    assert sorted(json.loads((rundir.shared / "SERVER_0.json").read_text())) == ["first", "second"]
+    for index in range(2):
+        assert sorted(json.loads((rundir.shared / f"SERVER_{index}.json").read_text())) == ["first", "second"]
     assert "listens on" in rundir.log("DISAGG_SERVER").read_text()
 
 
 @pytest.mark.parametrize(
     ("broken", "words"),
     [
-        ("start second", r"DISAGG_SERVER failed in stage launch: its second ended with exit code 1"),
+        ("start second", r"infrastructure: DISAGG_SERVER failed in stage launch: its second ended with exit code 1"),
         (
             "prove",
             r"BENCHMARK failed in stage probe: waited .* for a request to http://\S+ that shows its way through the "

@@ -24,8 +24,8 @@ CASE = """
 engine: sim
 cases: [aggr]
 metadata: {model_name: tiny}
-slurm: {timeout: 240}
-timeouts: {launch_s: 30, ready_s: 20, probe_s: 5, warmup_s: 5, stall_s: 5, store_s: 10, stop_s: 10, grace_s: 1}
+slurm: {timeout: 600}
+timeouts: {launch_s: 60, ready_s: 60, probe_s: 30, warmup_s: 30, stall_s: 30, store_s: 30, stop_s: 30, grace_s: 1}
 hardware: {gpus_per_node: 4}
 sim: {decode_step_ms: 2}
 server_configs:

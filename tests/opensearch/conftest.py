@@ -57,7 +57,7 @@ class Lab:
 
     def through(self, url: str, **more: str) -> dict[str, str]:
         """The environment that reaches it by another URL."""
-        return {"OPENSEARCH_URL": url, "OPENSEARCH_INDEX": self.index, "OPENSEARCH_TIMEOUT_S": "5", **more}
+        return {"OPENSEARCH_URL": url, "OPENSEARCH_INDEX": self.index, "OPENSEARCH_TIMEOUT_S": "30", **more}
 
     def store(self, **more: str) -> OpenSearchStore:
         return OpenSearchType().open({**self.environ, **more})
@@ -112,6 +112,6 @@ def documents(count: int) -> list[Document]:
     return [document(record(number)) for number in range(count)]
 
 
-def soon(seconds: float = 30.0) -> float:
+def soon(seconds: float = 120.0) -> float:
     """A moment of the monotonic clock that no test that works gets to."""
     return time.monotonic() + seconds

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import os
+import random
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import time
+import uuid
 from pathlib import Path
 
 import requests
 
 HERE = Path(__file__).parent
-START_S = 120.0
+START_S = 300.0
+TRIES = 3
 STOP_S = 20.0
 
 
@@ -32,57 +34,60 @@ def unavailable() -> str:
     return ""
 
 
-def free_port(first: int, last: int) -> int:
-    """A port of 127.0.0.1 that nobody listens on."""
-    for port in range(first, last + 1):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return int(probe.getsockname()[1])
-    raise RuntimeError(f"no free port from {first} to {last}")
-
-
 class OpenSearchServer:
-    """A node with its data in ``folder``; stopping it keeps the data, starting it again finds them."""
+    """A node with its data in ``folder``; stopping it keeps the data. ``url`` is another one after each start."""
 
     def __init__(self, folder: Path) -> None:
+        self.url = ""
         self._folder = folder
+        self._log = folder / "log"
+        self._cluster = f"disagg-{uuid.uuid4().hex}"
         self._process: subprocess.Popen[bytes] | None = None
-        self._http = free_port(9211, 9290)
-        self.url = f"http://127.0.0.1:{self._http}"
 
     def start(self) -> None:
+        """Raises RuntimeError: it did not answer; with what was last seen and the end of its log."""
         self._folder.mkdir(parents=True, exist_ok=True)
+        until = time.monotonic() + START_S
+        for _ in range(TRIES):
+            self._run()
+            seen = self._wait(until)
+            if not seen:
+                return
+            self.stop()
+        tail = self._log.read_text(errors="replace")[-2000:]
+        raise RuntimeError(f"OpenSearch did not answer within {START_S:g} s ({seen}):\n{tail}")
+
+    def _run(self) -> None:
         command = [
             *("java", "-Xms400m", "-Xmx400m", "-XX:+UseSerialGC", "-cp", f"{jars()}/*"),
             "org.codelibs.opensearch.runner.OpenSearchRunner",
-            *("-basePath", str(self._folder / "node"), "-numOfNode", "1", "-clusterName", f"disagg-{os.getpid()}"),
-            # The runner adds the number of the node, 1.
-            *("-baseHttpPort", str(self._http - 1)),
+            *("-basePath", str(self._folder / "node"), "-numOfNode", "1", "-clusterName", self._cluster),
+            # The runner takes the first free port above, at most 9299, and ends where another run was quicker with it.
+            *("-baseHttpPort", str(random.randrange(9200, 9290))),
         ]
-        log = (self._folder / "log").open("ab")
-        with log:
+        with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
-        until = time.monotonic() + START_S
-        seen = ""
-        while time.monotonic() < until:
+
+    def _wait(self, until: float) -> str:
+        """Wait for its answer; what was last seen, empty where it did answer."""
+        seen = "no port in its log"
+        while self._process is not None and time.monotonic() < until:
             if self._process.poll() is not None:
-                seen = f"exit code {self._process.returncode}"
-                break
-            try:
-                if requests.get(f"{self.url}/_cluster/health", timeout=2).json()["status"] in ("green", "yellow"):
-                    return
-            except (requests.RequestException, ValueError, KeyError) as error:
-                seen = str(error)
+                return f"exit code {self._process.returncode}"
+            if port := re.search(r"^HTTP Port: +(\d+)$", self._log.read_text(errors="replace"), re.MULTILINE):
+                self.url = f"http://127.0.0.1:{port[1]}"
+                try:
+                    health = requests.get(f"{self.url}/_cluster/health", timeout=2).json()
+                    # Where another run was quicker with this port, its server is the one that answers.
+                    if health["cluster_name"] == self._cluster and health["status"] in ("green", "yellow"):
+                        return ""
+                    seen = str(health)
+                except (requests.RequestException, ValueError, KeyError) as error:
+                    seen = str(error)
             time.sleep(0.1)
-        self.stop()
-        tail = (self._folder / "log").read_text(errors="replace")[-2000:]
-        raise RuntimeError(f"OpenSearch did not answer within {START_S:g} s ({seen}):\n{tail}")
+        return seen
 
     def stop(self) -> None:
         process, self._process = self._process, None

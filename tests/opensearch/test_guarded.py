@@ -24,7 +24,7 @@ def guarded(opensearch_url: str, tmp_path_factory: pytest.TempPathFactory) -> It
 
 def send(lab: Lab, url: str, **more: object) -> Sent:
     environ = lab.through(url, **{f"OPENSEARCH_{name}": str(value) for name, value in more.items()})
-    return OpenSearchType().open(environ).send(documents(3), until=soon(20))
+    return OpenSearchType().open(environ).send(documents(3), until=soon())
 
 
 def test_a_password_lets_in(lab: Lab, guarded: Guarded, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from pytest_disagg.store.truth import file_name, lines_of
 from pytest_disagg.store.upload import Upload, flush, upload
 from pytest_disagg.verdict.history import HistoryError, SeriesKey
 from tests.opensearch.conftest import Lab, documents, record, soon
-from tests.opensearch.proxy import Manner, Proxy
+from tests.opensearch.proxy import Proxy
 
 ROOT = Path(__file__).parents[2]
 NOBODY = "http://127.0.0.1:9"
@@ -41,7 +41,7 @@ SOON_OVER = "--disagg-set=timeouts.store_s=5"
 SECRET = "correct-horse-battery"
 
 
-def send(lab: Lab, folder: Path, url: str, limit_s: float = 30.0) -> Upload:
+def send(lab: Lab, folder: Path, url: str, limit_s: float = 120.0) -> Upload:
     return upload(folder, NAME, [record(number) for number in range(20)], lab.through(url), limit_s=limit_s)
 
 
@@ -61,12 +61,11 @@ def test_what_cannot_be_sent_now_is_sent_later_and_once(lab: Lab, tmp_path: Path
 
 def test_a_server_that_goes_down_in_the_middle(lab: Lab, proxy: Proxy, tmp_path: Path) -> None:
     send(lab, tmp_path, lab.url)
-    # Stored, but we are never told: every later try finds nobody.
-    down: list[Manner] = ["cut"] * 100
-    proxy.manners = ["pass", "torn", *down]
-    torn = upload(tmp_path, NAME, [record(30), record(31)], lab.through(proxy.url), limit_s=6.0)
+    # Stored, but we are never told: the next try is refused for good.
+    proxy.manners = ["pass", "torn", 500]
+    torn = upload(tmp_path, NAME, [record(30), record(31)], lab.through(proxy.url), limit_s=120.0)
     assert not torn.ok
-    proxy.manners = []
+    assert proxy.manners == []
     assert flush(tmp_path, lab.through(proxy.url), until=soon()).uploaded[0].sent.known == 2
     assert len(lab.documents()) == 22
     assert {found["_version"] for found in lab.documents().values()} == {1}
@@ -91,7 +90,7 @@ def test_a_refused_document_stays_and_the_others_go(lab: Lab, tmp_path: Path) ->
     fields = len(lab.ask("GET", f"{index}/_mapping")[index]["mappings"]["properties"])
     lab.ask("PUT", f"{index}/_settings", {"index.mapping.total_fields.limit": fields})
     found = [record(number, **({"s_new": "x"} if number == 5 else {})) for number in range(10)]
-    refused = upload(tmp_path, NAME, found, lab.environ, limit_s=30)
+    refused = upload(tmp_path, NAME, found, lab.environ, limit_s=120)
     assert not refused.ok
     (path,) = Spool.of(tmp_path, "opensearch").pending()
     assert path.read_text(encoding="utf-8") == lines_of([found[5]])
@@ -103,15 +102,9 @@ def test_a_refused_document_stays_and_the_others_go(lab: Lab, tmp_path: Path) ->
 def test_a_store_that_is_down_costs_the_other_nothing(lab: Lab, proxy: Proxy, tmp_path: Path) -> None:
     proxy.manners = [401]
     refusing = {**lab.environ, "OPEN_SEARCH_DB_BASE_URL": proxy.url}
-    done = upload(tmp_path / "refusing", NAME, [record()], refusing, limit_s=30.0)
+    done = upload(tmp_path / "refusing", NAME, [record()], refusing, limit_s=120.0)
     assert [(each.store, each.ok) for each in done.uploaded] == [("opensearch", True), ("posting", False)]
     assert [path.name for path in Spool.of(tmp_path / "refusing", "posting").pending()] == [NAME]
-
-    # The first one uses up all the time that it may.
-    proxy.manners = ["silent", 201]
-    silent = {**lab.through(proxy.url), "OPEN_SEARCH_DB_BASE_URL": proxy.url}
-    done = upload(tmp_path / "silent", NAME, [record()], silent, limit_s=6.0)
-    assert [(each.store, each.ok) for each in done.uploaded] == [("opensearch", False), ("posting", True)]
 
 
 def test_history_joins_the_folder_and_the_server(lab: Lab, tmp_path: Path) -> None:
@@ -129,6 +122,20 @@ def test_history_joins_the_folder_and_the_server(lab: Lab, tmp_path: Path) -> No
         pytest.raises(HistoryError, match="could not be read"),
     ):
         history.series(key)
+
+
+def test_a_document_of_an_earlier_version_is_of_the_series_of_today(lab: Lab, tmp_path: Path) -> None:
+    written = json.loads((ROOT / "tests/data/history/record.jsonl").read_text(encoding="utf-8"))
+    OpenSearchType().open(lab.environ).send(documents(1), until=soon())
+    place = f"{lab.index}-v1-2026/_doc/{document_id(written)}?refresh=true"
+    lab.ask("PUT", place, {**written, "s_document_id": document_id(written)})
+    today = {**written, "s_run_id": "today"}
+    with open_history(tmp_path / "empty", lab.environ, read_s=60) as history:
+        assert [each["s_run_id"] for each in history.series(SeriesKey.of(today))] == [written["s_run_id"]]
+        assert history.series(SeriesKey.of({**today, "s_client_tool": "aiperf"})) == []
+    keep(tmp_path, NAME, [written])
+    with open_history(tmp_path, lab.environ, read_s=60) as history:
+        assert history.series(SeriesKey.of(today)) == [written]
 
 
 def test_import_takes_all_that_a_server_has_once(lab: Lab, tmp_path: Path) -> None:

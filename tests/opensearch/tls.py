@@ -15,10 +15,10 @@ from pathlib import Path
 import requests
 import trustme
 
-from tests.opensearch.server import free_port
+from tests.ports import hold
 
 USER, PASSWORD, TOKEN = "ci-runner", "correct-horse-battery", "tok-4f1d9a7c2b"
-START_S = 20.0
+START_S = 120.0
 
 _CONFIG = """
 daemon off;
@@ -84,7 +84,7 @@ def guarding(upstream: str, folder: Path) -> Iterator[Guarded]:
         ["htpasswd", "-inB", "-C", "4", USER], input=PASSWORD, capture_output=True, text=True, check=True
     )
     (folder / "users").write_text(users.stdout, encoding="utf-8")
-    ports = [free_port(9400 + 20 * kind, 9419 + 20 * kind) for kind in range(3)]
+    held, ports = hold(3)
     config = folder / "nginx.conf"
     config.write_text(
         _CONFIG.format(
@@ -98,6 +98,7 @@ def guarding(upstream: str, folder: Path) -> Iterator[Guarded]:
         ),
         encoding="utf-8",
     )
+    held.release()
     process = subprocess.Popen([str(_nginx()), "-c", str(config), "-p", str(folder)], stderr=subprocess.PIPE)
     try:
         _wait(f"https://127.0.0.1:{ports[0]}", folder / "ca.pem", process)

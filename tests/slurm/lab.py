@@ -12,10 +12,12 @@ import socket
 import stat
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from tests.ports import hold
+from tests.waiting import until
 
 NODES = ("n1", "n2", "n3", "n4")
 GPUS = 4
@@ -23,7 +25,6 @@ CPUS = 16
 KILL_WAIT_S = 5
 PROGRAMS = ("slurmctld", "slurmd", "srun", "sbatch", "squeue", "scontrol", "scancel", "munged", "mungekey", "setpriv")
 ACCOUNTING_PROGRAMS = ("slurmdbd", "sacct", "sacctmgr", "mariadbd", "mariadb", "mariadb-install-db")
-START_LIMIT_S = 30.0
 STOP_LIMIT_S = 20.0
 
 # Waits until whoever started it is gone, by whatever end, then ends all that has this slurm.conf in its environment:
@@ -73,7 +74,7 @@ KillWait={kill_wait}
 UnkillableStepTimeout=30
 SlurmctldTimeout=60
 SlurmdTimeout=60
-MessageTimeout=6
+MessageTimeout=30
 SchedulerParameters=sched_min_interval=200000,batch_sched_delay=0
 SchedulerType=sched/builtin
 JobRequeue=1
@@ -116,22 +117,6 @@ def _in_sbin(program: str) -> bool:
     return Path("/usr/sbin", program).exists()
 
 
-def until(condition: Callable[[], bool], what: str, limit_s: float = START_LIMIT_S) -> None:
-    """Wait for ``condition``; a wait in vain fails and says for what."""
-    ends_at = time.monotonic() + limit_s
-    while not condition():
-        assert time.monotonic() < ends_at, f"waited {limit_s:g} s for {what}"
-        time.sleep(0.02)
-
-
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [int(each.getsockname()[1]) for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
-
-
 @dataclass
 class SlurmCluster:
     """The running cluster. ``env`` is the environment in which its commands are called."""
@@ -168,11 +153,15 @@ class SlurmCluster:
         self.reaper = subprocess.Popen(
             (sys.executable, "-I", "-S", "-c", REAPER, str(self.conf)), stdin=subprocess.PIPE, start_new_session=True
         )
-        ports = free_ports(2 + len(NODES) + 1)
-        self._write_conf(ports)
+        # Held as long as what comes before takes, which is long with a database.
+        own, ports = hold(1 + len(NODES))
+        database, (dbd_port, db_port) = hold(2)
+        self._write_conf(ports, dbd_port)
         self._munge()
+        database.release()
         if self.accounting:
-            self._accounting(ports[1], ports[-1])
+            self._accounting(dbd_port, db_port)
+        own.release()
         self.daemon("slurmctld", "slurmctld", "-D", "-i", "-f", str(self.conf))
         for node in NODES:
             self.start_node(node)
@@ -233,7 +222,7 @@ class SlurmCluster:
             self.reaper.stdin.close()
             self.reaper.wait()
 
-    def _write_conf(self, ports: Sequence[int]) -> None:
+    def _write_conf(self, ports: Sequence[int], dbd_port: int) -> None:
         (self.folder / "state").mkdir()
         host = socket.gethostname()
         for node in NODES:
@@ -243,9 +232,9 @@ class SlurmCluster:
             os.mknod(self.folder / f"nvidia{index}", 0o666 | stat.S_IFCHR, os.makedev(1, 3))
         nodes = "\n".join(
             f"NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 Port={port}"
-            for node, port in zip(NODES, ports[2:], strict=False)
+            for node, port in zip(NODES, ports[1:], strict=True)
         )
-        accounted = ACCOUNTED.format(port=ports[1], folder=self.folder) if self.accounting else ""
+        accounted = ACCOUNTED.format(port=dbd_port, folder=self.folder) if self.accounting else ""
         self.conf.write_text(
             SLURM_CONF.format(
                 name=self.name,

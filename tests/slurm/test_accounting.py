@@ -10,7 +10,8 @@ import pytest
 
 from pytest_disagg.launch.slurm import client
 from tests.slurm.jobs import ONE_NODE, Job, Project
-from tests.slurm.lab import SlurmCluster, until
+from tests.slurm.lab import SlurmCluster
+from tests.waiting import until
 
 
 @pytest.fixture

@@ -72,7 +72,7 @@ def test_ctrl_c_cancels_the_job_and_says_so(project: Project) -> None:
 def test_the_time_limit(project: Project) -> None:
     # Due about as soon as the job starts: Slurm looks at limits every 30 s only.
     project.case("job", **ONE_NODE)
-    project.cluster(sbatch=["--time=6", "--signal=B:TERM@355"])
+    project.cluster(time_limit="6", sbatch=["--signal=B:TERM@355"])
     command = project.run(LONG_LOAD)
     job = Job(project, command, project.job_id(command))
     log = project.work_dir / "jobs" / job.job_id / f"slurm_{job.job_id}.log"

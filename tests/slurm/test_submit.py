@@ -11,8 +11,8 @@ from xml.etree import ElementTree
 import pytest
 import yaml
 
-from tests.slurm.jobs import CASE_ID, LIMIT_S, ROLES, Command, Project
-from tests.slurm.lab import until
+from tests.slurm.jobs import CASE_ID, ROLES, Command, Project
+from tests.waiting import until
 
 # What a pipeline writes: strict mode, its own traps, exports, and text whose layout matters.
 PREFIX = """\
@@ -129,7 +129,7 @@ def exit_code_of(project: Project, job_id: str) -> int:
     def state() -> str:
         return project.slurm.call("scontrol", "show", "job", job_id)
 
-    until(lambda: bool(re.search(r"JobState=(COMPLETED|FAILED|CANCELLED|TIMEOUT)", state())), "the job", LIMIT_S)
+    until(lambda: bool(re.search(r"JobState=(COMPLETED|FAILED|CANCELLED|TIMEOUT)", state())), "the job")
     code = re.search(r"ExitCode=(\d+):", state())
     assert code is not None
     return int(code[1])

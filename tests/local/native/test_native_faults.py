@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import socket
 import threading
 from collections.abc import Callable
@@ -145,6 +146,8 @@ def test_only_after_an_idle_time_is_a_request_written_again(
         whole_stream(request)
 
     server.answer = answer
+    # However long this machine takes from opening a connection to writing on it.
+    monkeypatch.setattr(load_module, "IDLE_RACE_S", math.inf)
     first = client.measure(server.url, POINT, 0)
     assert "before any byte" in first.samples[0].error
     monkeypatch.setattr(load_module, "IDLE_RACE_S", 0.0)
@@ -164,17 +167,15 @@ def test_a_request_over_its_time_is_an_error(server: Server, client: NativeClien
         whole_stream(request)
 
     server.answer = answer
-    result = client.measure(server.url, replace(POINT, num_prompts=2, request_timeout_s=0.3), 0)
-    assert result.samples[0].error == ("timeout: no end of the response within 0.3 s, last seen 1 chunks with tokens")
+    result = client.measure(server.url, replace(POINT, num_prompts=2, request_timeout_s=1.0), 0)
+    assert result.samples[0].error == ("timeout: no end of the response within 1 s, last seen 1 chunks with tokens")
     assert result.samples[1].ok
 
 
 def test_a_load_over_its_time_ends_with_what_was_last_seen(server: Server, client: NativeClient) -> None:
     server.answer = lambda request: whole_stream(request) if index_of(request) == 0 else hold(server)
-    with pytest.raises(
-        RunError, match=r"within 0\.5 s: awaited 3 requests, last seen 1 completed, 0 failed, 1 in"
-    ) as e:
-        client.measure(server.url, replace(POINT, num_prompts=3, timeout_s=0.5), 0)
+    with pytest.raises(RunError, match=r"within 1 s: awaited 3 requests, last seen 1 completed, 0 failed, 1 in") as e:
+        client.measure(server.url, replace(POINT, num_prompts=3, timeout_s=1.0), 0)
     assert (e.value.kind, e.value.stage) == ("functional", "measure")
 
 

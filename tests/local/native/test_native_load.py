@@ -38,7 +38,7 @@ def test_a_closed_loop_keeps_every_slot_busy_on_one_connection_each(server: Serv
 
     def answer(request: Request) -> None:
         # Four must be in flight at once or nobody gets an answer. The in-flight count drops before the next is written.
-        together.wait(10)
+        together.wait(60)
         with finish:
             whole_stream(request)
 

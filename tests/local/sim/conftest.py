@@ -6,9 +6,7 @@ import http.client
 import json
 import subprocess
 import sys
-import threading
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,20 +15,10 @@ from typing import Any
 import pytest
 
 from pytest_disagg.engines.sim.settings import CoordinatorSettings, Fault, Kind, ServerSettings, Timing, dump
+from tests.waiting import LIMIT_S, until
 
 MODEL = "tiny"
 FAST = Timing(decode_step_ms=1.0, decode_step_per_request_ms=0.0)
-WAIT_S = 20.0
-
-
-def wait_until(condition: Callable[[], bool], what: str) -> None:
-    """Poll a condition; fail the test where it stays false."""
-    deadline = time.monotonic() + WAIT_S
-    pause = threading.Event()
-    while not condition():
-        if time.monotonic() > deadline:
-            pytest.fail(f"waited {WAIT_S:g} s in vain: {what}")
-        pause.wait(0.01)
 
 
 def body(prompt: int = 4, max_tokens: int = 4, **more: Any) -> dict[str, Any]:
@@ -106,15 +94,15 @@ class Server:
             assert self.process.poll() is None or self.address_file.exists(), self.log
             return self.address_file.exists()
 
-        wait_until(published, f"address of {self.role}")
+        until(published, f"address of {self.role}")
         self.address = self.address_file.read_text(encoding="utf-8")
 
     def wait_for_health(self) -> None:
-        wait_until(lambda: self.get("/health").status == 200, f"health of {self.role}")
+        until(lambda: self.get("/health").status == 200, f"health of {self.role}")
 
     def _ask(self, method: str, path: str, content: str | None) -> Answer:
         host, _, port = self.address.rpartition(":")
-        connection = http.client.HTTPConnection(host, int(port), timeout=WAIT_S)
+        connection = http.client.HTTPConnection(host, int(port), timeout=LIMIT_S)
         try:
             connection.request(method, path, body=content, headers={"Content-Type": "application/json"})
             answer = connection.getresponse()
@@ -151,7 +139,7 @@ class Cluster:
         settings = CoordinatorSettings("DISAGG_SERVER", MODEL, ctx=ctx_addresses, gen=gen_addresses, **more)
         server = self._start(settings.role, ["coordinator"], dump(settings), ready, truth)
         if ready:
-            wait_until(lambda: server.get("/cluster_info").json["is_ready"], "all servers routable")
+            until(lambda: server.get("/cluster_info").json["is_ready"], "all servers routable")
         return server
 
     def pair(self, **more: Any) -> tuple[Server, Server, Server]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 
 from pytest_disagg.engines.sim.engine import SimEngine
-from tests.local.sim.conftest import Cluster, body, fault, wait_until
+from tests.local.sim.conftest import Cluster, body, fault
+from tests.waiting import until
 
 ENGINE = SimEngine()
 
@@ -31,7 +32,7 @@ def test_routable_counts_instances(cluster: Cluster) -> None:
     assert short.seen == f"1 of 1 CTX and 1 of 2 GEN servers routable at {coordinator.url}"
 
     gen.process.kill()
-    wait_until(lambda: not ENGINE.routable(coordinator.url, ctx=1, gen=1, timeout_s=5.0).ok, "GEN not routable")
+    until(lambda: not ENGINE.routable(coordinator.url, ctx=1, gen=1, timeout_s=5.0).ok, "GEN not routable")
 
 
 def test_a_server_is_no_coordinator(cluster: Cluster) -> None:
@@ -52,7 +53,7 @@ def test_progress_grows_with_work_and_stands_still_in_a_hang(cluster: Cluster, p
     assert all(after)
 
     hanging = pool.submit(coordinator.post, body(stream=True))
-    wait_until(lambda: "hangs from request 2 on" in gen.log, "the hang")
+    until(lambda: "hangs from request 2 on" in gen.log, "the hang")
     assert [ENGINE.progress(url, 5.0) for url in urls[1:]] == after[1:]
     assert ENGINE.progress(urls[0], 5.0) != after[0], "the CTX server did its part"
     coordinator.process.kill()

@@ -11,7 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from pytest_disagg.engines.sim.settings import Timing
-from tests.local.sim.conftest import Cluster, body, fault, wait_until
+from tests.local.sim.conftest import Cluster, body, fault
+from tests.waiting import LIMIT_S, until
 
 
 def test_a_slow_start_adds_to_the_start_up_time(cluster: Cluster) -> None:
@@ -28,7 +29,7 @@ def test_a_server_that_is_never_ready_is_never_routable(cluster: Cluster) -> Non
     gen = cluster.server("gen", ready=False, faults=fault("never_ready"))
     coordinator = cluster.coordinator([ctx], [gen], ready=False)
 
-    wait_until(lambda: coordinator.get("/cluster_info").json["context"][0]["healthy"], "CTX routable")
+    until(lambda: coordinator.get("/cluster_info").json["context"][0]["healthy"], "CTX routable")
 
     info = coordinator.get("/cluster_info").json
     assert info == {
@@ -53,14 +54,14 @@ def test_exit_after_some_requests(cluster: Cluster) -> None:
     with pytest.raises((http.client.HTTPException, OSError)):
         server.post(body())
 
-    assert server.process.wait(timeout=20) == 42
+    assert server.process.wait(timeout=LIMIT_S) == 42
     assert "exit 42: fault exit after 3 requests" in server.log
 
 
 def test_exit_at_the_start_publishes_an_address_first(cluster: Cluster) -> None:
     server = cluster.server("server", ready=False, faults=fault("exit", exit_code=9))
 
-    assert server.process.wait(timeout=20) == 9
+    assert server.process.wait(timeout=LIMIT_S) == 9
 
 
 def test_a_coordinator_can_exit_too(cluster: Cluster) -> None:
@@ -71,26 +72,26 @@ def test_a_coordinator_can_exit_too(cluster: Cluster) -> None:
     with pytest.raises((http.client.HTTPException, OSError)):
         coordinator.post(body())
 
-    assert coordinator.process.wait(timeout=20) == 5
+    assert coordinator.process.wait(timeout=LIMIT_S) == 5
 
 
 def test_a_hang_accepts_requests_stops_decoding_and_stays_healthy(cluster: Cluster, pool: ThreadPoolExecutor) -> None:
     timing = Timing(decode_step_ms=5.0)
     server = cluster.server("server", timing=timing, faults=fault("hang", after_requests=1))
     running = pool.submit(server.post, body(max_tokens=100_000, stream=True))
-    wait_until(lambda: server.metric("sim_iterations_total") > 2, "decoding")
+    until(lambda: server.metric("sim_iterations_total") > 2, "decoding")
 
     hanging = pool.submit(server.post, body())
-    wait_until(lambda: "hangs from request 2 on" in server.log, "the hang")
+    until(lambda: "hangs from request 2 on" in server.log, "the hang")
     before = server.metric("sim_iterations_total")
     queued = pool.submit(server.post, body())
-    wait_until(lambda: server.metric("sim_requests_total") == 3, "a third request accepted")
+    until(lambda: server.metric("sim_requests_total") == 3, "a third request accepted")
 
     assert server.metric("sim_iterations_total") == before
     assert server.get("/health").status == 200
     assert not any(future.done() for future in (running, hanging, queued))
     server.process.send_signal(signal.SIGTERM)
-    assert server.process.wait(timeout=20) == 0
+    assert server.process.wait(timeout=LIMIT_S) == 0
     assert all(future.exception() is not None for future in (running, hanging, queued))
 
 
@@ -99,13 +100,13 @@ def test_a_hanging_coordinator_stops_forwarding(cluster: Cluster, pool: ThreadPo
     faults = fault("hang", after_requests=1)
     coordinator = cluster.coordinator([], [gen], no_context=True, faults=faults)
     running = pool.submit(coordinator.post, body(max_tokens=100_000, stream=True))
-    wait_until(lambda: coordinator.metric("sim_forwarded_chunks_total") > 2, "a stream under way")
+    until(lambda: coordinator.metric("sim_forwarded_chunks_total") > 2, "a stream under way")
     hanging = pool.submit(coordinator.post, body())
-    wait_until(lambda: "hangs from request 2 on" in coordinator.log, "the hang")
+    until(lambda: "hangs from request 2 on" in coordinator.log, "the hang")
 
     before = coordinator.metric("sim_forwarded_chunks_total")
     tokens = gen.metric("sim_generation_tokens_total")
-    wait_until(lambda: gen.metric("sim_generation_tokens_total") > tokens + 5, "GEN goes on")
+    until(lambda: gen.metric("sim_generation_tokens_total") > tokens + 5, "GEN goes on")
 
     assert coordinator.metric("sim_forwarded_chunks_total") == before
     coordinator.process.kill()
@@ -170,7 +171,7 @@ def test_a_dead_server_is_a_502_that_names_it(cluster: Cluster, dead: str) -> No
     assert answers[0].status in (502, 503), "503 where a health check noticed first"
     assert answers[-1].status == 503
     assert dead[:3] in answers[0].error
-    wait_until(lambda: not coordinator.get("/cluster_info").json["is_ready"], f"{dead} not routable")
+    until(lambda: not coordinator.get("/cluster_info").json["is_ready"], f"{dead} not routable")
 
 
 def test_a_stream_whose_server_dies_ends_with_an_error_and_without_its_end(
@@ -181,7 +182,7 @@ def test_a_stream_whose_server_dies_ends_with_an_error_and_without_its_end(
 
     def read() -> tuple[bytes, bool]:
         host, _, port = coordinator.address.rpartition(":")
-        connection = http.client.HTTPConnection(host, int(port), timeout=20)
+        connection = http.client.HTTPConnection(host, int(port), timeout=LIMIT_S)
         connection.request("POST", "/v1/completions", body=json.dumps(body(max_tokens=100_000, stream=True)))
         answer = connection.getresponse()
         data = b""
@@ -195,7 +196,7 @@ def test_a_stream_whose_server_dies_ends_with_an_error_and_without_its_end(
         return data, False
 
     reading = pool.submit(read)
-    wait_until(lambda: gen.metric("sim_generation_tokens_total") > 3, "tokens")
+    until(lambda: gen.metric("sim_generation_tokens_total") > 3, "tokens")
     gen.process.kill()
     data, torn = reading.result()
 

@@ -6,8 +6,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from pytest_disagg.engines.sim.settings import Timing
-from pytest_disagg.process.ports import Ports
-from tests.local.sim.conftest import FAST, Answer, Cluster, Server, body, wait_until
+from tests.local.sim.conftest import FAST, Answer, Cluster, Server, body
+from tests.ports import hold
+from tests.waiting import until
 
 SLOW_PREFILL = Timing(prefill_tokens_per_s=1.0)
 """One that is still going on when the test ends."""
@@ -18,9 +19,8 @@ class Pair:
 
     def __init__(self, cluster: Cluster, pool: ThreadPoolExecutor, timing: Timing = FAST) -> None:
         self._pool = pool
-        ports = Ports("127.0.0.1")
-        self.port = ports()
-        ports.release()
+        held, (self.port,) = hold(1)
+        held.release()
         self.ctx = cluster.server("ctx", timing=timing, bootstrap_port=self.port)
         self.gen = cluster.server("gen")
 
@@ -34,8 +34,8 @@ class Pair:
         def there(server: Server) -> bool:
             return server.metric("sim_requests_total") == number
 
-        wait_until(lambda: there(self.gen) and there(self.ctx), "both servers to have the request")
-        wait_until(lambda: self.ctx.metric("sim_requests_running") == 1, "the CTX server to prefill")
+        until(lambda: there(self.gen) and there(self.ctx), "both servers to have the request")
+        until(lambda: self.ctx.metric("sim_requests_running") == 1, "the CTX server to prefill")
 
 
 def test_the_gen_server_streams_what_the_ctx_server_began(cluster: Cluster, pool: ThreadPoolExecutor) -> None:
@@ -61,7 +61,8 @@ def test_a_ctx_server_that_dies_fails_the_gen_servers_request(cluster: Cluster, 
 
 
 def test_a_gen_server_that_dies_fails_the_ctx_servers_request(cluster: Cluster, pool: ThreadPoolExecutor) -> None:
-    pair = Pair(cluster, pool, Timing(prefill_tokens_per_s=40.0))
+    # Four seconds, in which both have to be seen at work.
+    pair = Pair(cluster, pool, Timing(prefill_tokens_per_s=10.0))
     ctx, _ = pair.ask(1)
     pair.both_work_on(1)
     pair.gen.process.kill()

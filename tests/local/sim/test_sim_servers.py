@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from pytest_disagg.engines.sim.settings import Timing
-from tests.local.sim.conftest import FAST, MODEL, Cluster, body, wait_until
+from tests.local.sim.conftest import FAST, MODEL, Cluster, body
+from tests.waiting import LIMIT_S, until
 
 ROW = re.compile(r"iter\s*=\s*(\d+),.*?prev_device_step_time\s*=\s*([\d.]+)\s*ms")
 TOKENS = re.compile(r"'num_generation_tokens':\s*(\d+)")
@@ -147,7 +148,7 @@ def test_the_fill_gate_holds_decoding_until_its_share_is_queued_and_stays_open(
 ) -> None:
     gen = cluster.server("gen", no_context=True, fill_gate=3)
     held = [pool.submit(gen.post, body()) for _ in range(2)]
-    wait_until(lambda: gen.metric("sim_requests_waiting") == 2, "two requests queued")
+    until(lambda: gen.metric("sim_requests_waiting") == 2, "two requests queued")
     assert gen.metric("sim_iterations_total") == 0
 
     third = gen.post(body())
@@ -185,7 +186,7 @@ def test_a_server_that_answers_at_once_does_not_starve_the_gate_of_another(
     free = cluster.server("gen", "GEN_1", no_context=True)
     coordinator = cluster.coordinator([], [held, free], no_context=True)
     waiting = pool.submit(coordinator.post, body())
-    wait_until(lambda: held.metric("sim_requests_waiting") == 1, "one request held")
+    until(lambda: held.metric("sim_requests_waiting") == 1, "one request held")
 
     for _ in range(3):
         assert coordinator.post(body()).status == 200
@@ -226,7 +227,7 @@ def test_the_kv_cache_takes_its_time_over_the_link(cluster: Cluster) -> None:
     coordinator = cluster.coordinator([ctx], [gen])
 
     coordinator.post(body(prompt=20, stream=True))
-    wait_until(lambda: len(gen.truth) == 4, "truth log written")
+    until(lambda: len(gen.truth) == 4, "truth log written")
 
     first = gen.truth[0]
     assert first["monotonic_s"] - first["received_s"] >= 0.2, "20 MB over 0.8 Gb/s are 0.2 s"
@@ -256,7 +257,7 @@ def test_the_truth_logs_hold_every_chunk_of_every_request(cluster: Cluster) -> N
         coordinator.post(body(max_tokens=5, stream=True))
     for server in (gen, coordinator):
         server.process.send_signal(signal.SIGTERM)
-        assert server.process.wait(timeout=20) == 0
+        assert server.process.wait(timeout=LIMIT_S) == 0
 
     for server in (gen, coordinator):
         by_request: dict[str, list[dict[str, Any]]] = {}
@@ -275,7 +276,7 @@ def test_a_client_that_leaves_frees_its_place(cluster: Cluster) -> None:
     ctx, gen = cluster.server("ctx"), cluster.server("gen", max_batch_size=1, timing=Timing(decode_step_ms=10.0))
     coordinator = cluster.coordinator([ctx], [gen])
     host, _, port = coordinator.address.rpartition(":")
-    connection = http.client.HTTPConnection(host, int(port), timeout=20)
+    connection = http.client.HTTPConnection(host, int(port), timeout=LIMIT_S)
     connection.request("POST", "/v1/completions", body=json.dumps(body(max_tokens=100_000, stream=True)))
     connection.getresponse().read(10)
     assert gen.metric("sim_requests_running") == 1
@@ -313,11 +314,11 @@ def test_sigterm_ends_a_server_in_the_middle_of_its_streams(
     server = cluster.server(kind, no_context=kind == "gen", timing=timing)
     context: dict[str, Any] = {"disaggregated_params": {"request_type": "context_only"}} if kind == "ctx" else {}
     cut = pool.submit(server.post, body(max_tokens=100_000, **context))
-    wait_until(lambda: server.metric("sim_requests_running") == 1, "one request running")
+    until(lambda: server.metric("sim_requests_running") == 1, "one request running")
 
     server.process.send_signal(signal.SIGTERM)
 
-    assert server.process.wait(timeout=20) == 0
+    assert server.process.wait(timeout=LIMIT_S) == 0
     assert cut.exception() is not None
     assert f"{server.role} stops" in server.log
 
@@ -326,13 +327,13 @@ def test_sigterm_ends_a_coordinator_in_the_middle_of_its_streams(cluster: Cluste
     gen = cluster.server("gen", no_context=True)
     coordinator = cluster.coordinator([], [gen], no_context=True)
     cut = pool.submit(coordinator.post, body(max_tokens=1_000_000, stream=True))
-    wait_until(lambda: coordinator.metric("sim_forwarded_chunks_total") > 2, "a stream under way")
+    until(lambda: coordinator.metric("sim_forwarded_chunks_total") > 2, "a stream under way")
 
     coordinator.process.send_signal(signal.SIGTERM)
 
-    assert coordinator.process.wait(timeout=20) == 0
+    assert coordinator.process.wait(timeout=LIMIT_S) == 0
     assert cut.exception() is not None
-    wait_until(lambda: gen.metric("sim_requests_running") == 0, "GEN gave the request up")
+    until(lambda: gen.metric("sim_requests_running") == 0, "GEN gave the request up")
 
 
 def test_the_first_log_line_says_who_where_and_how(cluster: Cluster) -> None:

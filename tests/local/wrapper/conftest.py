@@ -5,37 +5,17 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
 import pytest
 
+from tests.waiting import LIMIT_S
+
 REPOSITORY = Path(__file__).resolve().parents[3]
 MODULE = "pytest_disagg.wrapper"
-LIMIT_S = 30.0
-
-
-def until(condition: Callable[[], bool], limit_s: float = LIMIT_S) -> None:
-    ends_at = time.monotonic() + limit_s
-    while not condition():
-        assert time.monotonic() < ends_at, "the condition did not come true"
-        time.sleep(0.01)
-
-
-def gone(pid: int) -> bool:
-    try:
-        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
-
-
-def pids_in(path: Path, count: int) -> list[int]:
-    """The process ids that a command wrote into ``path``, once there are ``count``."""
-    until(lambda: path.exists() and len(path.read_text().split()) >= count)
-    return [int(word) for word in path.read_text().split()]
 
 
 @dataclass

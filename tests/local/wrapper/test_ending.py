@@ -12,7 +12,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.local.wrapper.conftest import Programs, ended, gone, pids_in, until
+from tests.local.wrapper.conftest import Programs, ended
+from tests.waiting import gone, pids_in, until, until_gone
 
 FAMILY = """
 import signal, subprocess, sys, time
@@ -75,7 +76,7 @@ def test_a_command_that_ignores_term_is_killed_after_the_grace(
 ) -> None:
     code = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); open('up', 'w'); time.sleep(600)"
     task = programs.start("slurm_run", pytestCommand=shlex.join([sys.executable, "-c", code]), **role)
-    until((programs.folder / "up").exists)
+    until((programs.folder / "up").exists, "the command to run")
     task.send_signal(signal.SIGTERM)
     assert ended(task)[0] == 137
     assert said(tmp_path) == {"role": "CTX_0", "exit_code": None, "signal": "SIGKILL", "reason": "stopped by SIGTERM"}
@@ -90,7 +91,7 @@ def test_a_command_may_use_the_grace_to_end_well(programs: Programs, tmp_path: P
     )
     role["DISAGG_STOP_GRACE_S"] = "30"
     task = programs.start("slurm_run", pytestCommand=shlex.join([sys.executable, "-c", code]), **role)
-    until((programs.folder / "up").exists)
+    until((programs.folder / "up").exists, "the command to run")
     task.send_signal(signal.SIGTERM)
     assert ended(task)[0] == 9
     assert said(tmp_path)["exit_code"] == 9
@@ -103,7 +104,7 @@ def test_term_after_the_outcome_is_how_a_server_is_stopped(
     task = programs.start(
         "slurm_run", pytestCommand=f"sh -c 'touch up; exec sleep 600' --junitxml={tmp_path}/r.xml", **role
     )
-    until((programs.folder / "up").exists)
+    until((programs.folder / "up").exists, "the command to run")
     (tmp_path / "run" / "outcome.json").write_text("{}")
     task.send_signal(signal.SIGTERM)
     code, output = ended(task)
@@ -116,7 +117,7 @@ def test_a_signal_before_the_command_is_said_too(programs: Programs, tmp_path: P
     command = f"true --junitxml={tmp_path}/r.xml"
     env = {**role, "jobWorkspace": str(tmp_path)}
     task = programs.start("slurm_run", task="0/2", pytestCommand=command, **env)
-    until(lambda: bool(list(tmp_path.glob("run_ready_*/rank_0.json"))))
+    until(lambda: bool(list(tmp_path.glob("run_ready_*/rank_0.json"))), "rank 0 to be there")
     task.send_signal(signal.SIGTERM)
     assert ended(task)[0] == 143
     assert said(tmp_path)["signal"] == "SIGTERM"
@@ -130,8 +131,7 @@ def test_a_killed_outer_process_takes_everything_with_it(
     pids = pids_in(tmp_path / "pids", 3)
     pids += [child.pid for child in psutil.Process(task.pid).children(recursive=True)]
     task.kill()
-    for pid in pids:
-        until(lambda pid=pid: gone(pid))  # type: ignore[misc]
+    until_gone(pids)
     assert said(tmp_path)["reason"] == "stopped by SIGTERM"
 
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.local.wrapper.conftest import Programs, ended, gone, until
+from tests.local.wrapper.conftest import Programs, ended
+from tests.waiting import gone, until
 
 ROLE = "GEN_0"
 
@@ -39,7 +40,7 @@ def test_no_rank_starts_before_all_are_there(programs: Programs, job: dict[str, 
     command = f"sh -c 'ls {tmp_path}/ws/run_ready_job_7_restart_0_step_2 > {tmp_path}/seen.$SLURM_PROCID'"
     tasks = [programs.start("slurm_run", task=f"{rank}/3", pytestCommand=command, **job) for rank in range(2)]
     ready = tmp_path / "ws" / "run_ready_job_7_restart_0_step_2"
-    until(lambda: (ready / "rank_0.json").exists() and (ready / "rank_1.json").exists())
+    until(lambda: (ready / "rank_0.json").exists() and (ready / "rank_1.json").exists(), "two ranks to be there")
     assert not list(tmp_path.glob("seen.*"))
     tasks.append(programs.start("slurm_run", task="2/3", pytestCommand=command, **job))
     for task in tasks:
@@ -108,10 +109,10 @@ def test_ranks_that_wait_show_that_they_live(programs: Programs, job: dict[str, 
     command = f"{sys.executable} -c 'import time; time.sleep(600)'"
     tasks = [programs.start("slurm_run", task=f"{rank}/2", pytestCommand=command, **job) for rank in range(2)]
     beat = tmp_path / "run" / "roles" / f"{ROLE}.1.json"
-    until(beat.exists)
+    until(beat.exists, "the first beat")
     first = json.loads(beat.read_text())
     assert (first["role"], first["rank"]) == (ROLE, 1)
-    until(lambda: json.loads(beat.read_text())["beat"] > first["beat"])
+    until(lambda: json.loads(beat.read_text())["beat"] > first["beat"], "the next beat")
     tasks[0].send_signal(signal.SIGTERM)
     assert [ended(task)[0] for task in tasks] == [143, 143]
 
@@ -122,7 +123,7 @@ def test_a_vanished_leader_is_noticed_by_its_still_beat(
     job.update({"DISAGG_RANKS": "leader", "DISAGG_HEARTBEAT_TIMEOUT_S": "2"})
     command = f"{sys.executable} -c 'import time; time.sleep(600)'"
     leader, other = [programs.start("slurm_run", task=f"{rank}/2", pytestCommand=command, **job) for rank in range(2)]
-    until((tmp_path / "run" / "roles" / f"{ROLE}.0.json").exists)
+    until((tmp_path / "run" / "roles" / f"{ROLE}.0.json").exists, "rank 0 to be there")
     family = [leader.pid, *(child.pid for child in psutil.Process(leader.pid).children(recursive=True))]
     for pid in family:
         os.kill(pid, signal.SIGSTOP)
@@ -137,7 +138,7 @@ def test_a_dead_rank_ends_the_leader_which_names_it(programs: Programs, job: dic
     job["DISAGG_RANKS"] = "leader"
     command = f"{sys.executable} -c 'import time; time.sleep(600)' --junitxml={tmp_path}/r.xml"
     leader, other = [programs.start("slurm_run", task=f"{rank}/2", pytestCommand=command, **job) for rank in range(2)]
-    until((tmp_path / "run" / "roles" / f"{ROLE}.1.json").exists)
+    until((tmp_path / "run" / "roles" / f"{ROLE}.1.json").exists, "rank 1 to be there")
     inner = psutil.Process(other.pid).children()[0].pid
     os.kill(inner, signal.SIGKILL)
     assert ended(other)[0] == 137

@@ -12,7 +12,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.local.wrapper.conftest import Programs, ended, gone, pids_in, until
+from tests.local.wrapper.conftest import Programs, ended
+from tests.waiting import gone, pids_in, until
 
 
 @pytest.fixture
@@ -75,7 +76,7 @@ def test_a_failure_is_seen_by_all_at_once_with_its_code(
         f"sh -c 'echo x >> {tmp_path}/count; while ! test -e {go}; do sleep 0.02; done; echo no space left; exit 28'"
     )
     tasks = [programs.start("slurm_install", task=f"{rank}/3", **node) for rank in range(3)]
-    until((tmp_path / "count").exists)
+    until((tmp_path / "count").exists, "the command to run")
     go.touch()
     for task in tasks:
         code, output = ended(task)
@@ -114,7 +115,7 @@ def test_a_claim_of_a_dead_process_is_taken_over(programs: Programs, node: dict[
 def test_waiting_for_another_task_has_a_limit(programs: Programs, node: dict[str, str], tmp_path: Path) -> None:
     node["DISAGG_INSTALL_COMMAND"] = f"sh -c 'touch {tmp_path}/up; exec sleep 600'"
     first = programs.start("slurm_install", task="0/2", **node)
-    until((tmp_path / "up").exists)
+    until((tmp_path / "up").exists, "the command to run")
     code, output = programs.run("slurm_install", **{**node, "DISAGG_INSTALL_TIMEOUT_S": "0.2"})
     assert code == 1
     assert "waited 0.2 s (DISAGG_INSTALL_TIMEOUT_S) for the owner of" in output
@@ -206,7 +207,7 @@ def test_a_source_tree_is_built_once_and_installed_by_every_node(
     node["PATH"] = f"{recorder(tmp_path)}:/usr/bin:/bin"
     nodes = [{**node, "SLURM_NODEID": str(number), "SLURMD_NODENAME": f"n{number}"} for number in range(3)]
     late = [programs.start("slurm_install", **env) for env in nodes[1:]]
-    until(lambda: len(list((tmp_path / "claims").glob("install_*.0"))) == 2)
+    until(lambda: len(list((tmp_path / "claims").glob("install_*.0"))) == 2, "2 claims")
     assert not (tmp_path / "calls").exists()
     for task in [programs.start("slurm_install", **nodes[0]), *late]:
         code, output = ended(task)
@@ -224,7 +225,7 @@ def test_a_build_that_fails_fails_every_node_with_its_code(
     node.update({"BUILD_WHEEL": "true", "llmSrcNode": str(tmp_path / "src"), "SLURM_JOB_NUM_NODES": "2", "WITH": "14"})
     node["PATH"] = f"{recorder(tmp_path)}:/usr/bin:/bin"
     waiting = programs.start("slurm_install", **node, SLURM_NODEID="1")
-    until(lambda: len(list((tmp_path / "claims").glob("install_*.0"))) == 1)
+    until(lambda: len(list((tmp_path / "claims").glob("install_*.0"))) == 1, "1 claims")
     assert programs.run("slurm_install", **node, SLURM_NODEID="0")[0] == 14
     code, output = ended(waiting)
     assert (code, "the wheel built on node 0 failed on node n1: build: exit code 14" in output) == (14, True)
@@ -254,7 +255,7 @@ def test_an_owner_that_vanished_on_another_node_is_noticed_by_its_still_beat(
         {"DISAGG_BUILD_COMMAND": f"sh -c 'touch {tmp_path}/up; exec sleep 600'", "DISAGG_HEARTBEAT_TIMEOUT_S": "2"}
     )
     first = programs.start("slurm_install", **node, SLURM_NODEID="0")
-    until((tmp_path / "up").exists)
+    until((tmp_path / "up").exists, "the command to run")
     for process in [psutil.Process(first.pid), *psutil.Process(first.pid).children()]:
         process.suspend()
     code, output = programs.run("slurm_install", **node, SLURM_NODEID="1")
