@@ -19,7 +19,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pytest_disagg.machine.smi import SmiError, read, run
+from pytest_disagg.machine.smi import read
+from pytest_disagg.records.nvidia_smi import SmiError, run
 
 FAILED = 1
 RESETS = 2

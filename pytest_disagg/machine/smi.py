@@ -7,18 +7,15 @@ other.
 
 from __future__ import annotations
 
-import contextlib
 import re
 import shutil
-import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from xml.etree import ElementTree
 
-from pytest_disagg.errors import DisaggError
 from pytest_disagg.records.gpu import visible
+from pytest_disagg.records.nvidia_smi import NO_DEVICES, TOOL, SmiError, run
 
-TOOL = "nvidia-smi"
 _REPAIRS = {
     "remapped_rows/remapped_row_pending": "a row remapping waits for a reset",
     "remapped_rows/remapped_row_failure": "a row remapping failed",
@@ -32,10 +29,6 @@ _REPAIRS = {
 _NO_ACTION = ("", "None", "N/A")
 _NUMBER = re.compile(r"-?\d+(\.\d+)?")
 _REASON = re.compile(r"clocks_(?:event|throttle)_reason_(?!.*counters)(\w+)")
-
-
-class SmiError(DisaggError):
-    """nvidia-smi is there and says nothing that can be used."""
 
 
 @dataclass(frozen=True)
@@ -78,45 +71,11 @@ class GpuState:
     persistence: bool | None = None
 
 
-def run(argv: Sequence[str], timeout_s: float) -> str:
-    """What a command of nvidia-smi prints.
-
-    Raises:
-        SmiError: it cannot be started, does not end in time, or ends with another code than 0; with what it said.
-    """
-    words = " ".join(argv)
-    try:
-        process = subprocess.Popen(
-            argv,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            # It prints the names of other people's processes.
-            encoding="utf-8",
-            errors="replace",
-        )
-    except OSError as error:
-        raise SmiError(f"{words}: {error.strerror or error}") from error
-    try:
-        output, errors = process.communicate(timeout=timeout_s)
-    except subprocess.TimeoutExpired as error:
-        # A driver that hangs keeps it from dying, sudo makes it another user's: then it is left to whoever collects
-        # what this process leaves.
-        with contextlib.suppress(subprocess.TimeoutExpired, PermissionError):
-            process.kill()
-            process.communicate(timeout=1)
-        raise SmiError(f"{words} gave no answer in {timeout_s:g} s") from error
-    if process.returncode != 0:
-        said = " ".join((errors.strip() or output.strip()).split())[:300]
-        raise SmiError(f"{words} ended with exit code {process.returncode}: {said}")
-    return output
-
-
 def read(timeout_s: float) -> tuple[GpuState, ...] | None:
     """Every GPU of this machine that nvidia-smi sees; None where there is no nvidia-smi.
 
     Raises:
-        SmiError: see :func:`run`; or it printed something else.
+        SmiError: see :func:`~pytest_disagg.records.nvidia_smi.run`; or it printed something else.
     """
     tool = shutil.which(TOOL)
     if tool is None:
@@ -124,7 +83,7 @@ def read(timeout_s: float) -> tuple[GpuState, ...] | None:
     try:
         text = run([tool, "-q", "-x"], timeout_s)
     except SmiError as error:
-        if "No devices were found" in str(error):
+        if NO_DEVICES in str(error):
             return ()
         raise
     return parse(text)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 import shutil
-import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+from pytest_disagg.records.nvidia_smi import NO_DEVICES, TOOL, SmiError, run
 
 PROBE_TIMEOUT_S = 5.0
 NO_GPU = "none"
@@ -37,21 +38,14 @@ class GpuProbe:
 
 def probe(timeout_s: float = PROBE_TIMEOUT_S) -> GpuProbe:
     """Ask the driver, for at most ``timeout_s``. A machine without ``nvidia-smi`` has no GPU; never raises."""
-    tool = shutil.which("nvidia-smi")
+    tool = shutil.which(TOOL)
     if tool is None:
         return GpuProbe()
     try:
-        result = subprocess.run([tool, *_QUERY], capture_output=True, text=True, timeout=timeout_s, check=False)
-    except subprocess.TimeoutExpired:
-        return GpuProbe(error=f"nvidia-smi gave no answer in {timeout_s:g} s")
-    except OSError as error:
-        return GpuProbe(error=f"nvidia-smi: {error.strerror or error}")
-    if result.returncode != 0:
-        said = (result.stderr or result.stdout).strip()
-        if "No devices were found" in said:
-            return GpuProbe()
-        return GpuProbe(error=f"nvidia-smi exited with {result.returncode}: {said[:300]}")
-    return GpuProbe(tuple(_parse(line) for line in result.stdout.splitlines() if line.strip()))
+        said = run([tool, *_QUERY], timeout_s)
+    except SmiError as error:
+        return GpuProbe() if NO_DEVICES in str(error) else GpuProbe(error=str(error))
+    return GpuProbe(tuple(_parse(line) for line in said.splitlines() if line.strip()))
 
 
 def _parse(line: str) -> Gpu:

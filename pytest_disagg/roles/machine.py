@@ -17,8 +17,9 @@ from pytest_disagg.errors import RunError
 from pytest_disagg.machine.clocks import Lock, give_back
 from pytest_disagg.machine.findings import findings, series_facts, summary
 from pytest_disagg.machine.processes import RunProcesses, told
-from pytest_disagg.machine.smi import GpuState, SmiError, mine, read
+from pytest_disagg.machine.smi import GpuState, mine, read
 from pytest_disagg.process.child import GIVES_BACK, Exit
+from pytest_disagg.records.nvidia_smi import SmiError
 from pytest_disagg.roles.children import ServerProcess
 from pytest_disagg.roles.rules import rules_of, unfit
 from pytest_disagg.roles.session import RoleSession

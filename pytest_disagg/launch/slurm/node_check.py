@@ -145,7 +145,8 @@ def _gpu_states(rules: Mapping[str, Any]) -> Iterator[Check]:
         from pytest_disagg.config.blocks import MachineRules
         from pytest_disagg.machine.findings import findings
         from pytest_disagg.machine.processes import told
-        from pytest_disagg.machine.smi import SmiError, mine, read
+        from pytest_disagg.machine.smi import mine, read
+        from pytest_disagg.records.nvidia_smi import SmiError
     except ImportError:
         return  # the check of the package has said it
     check, given = "GPU state", MachineRules(**rules)

@@ -12,7 +12,7 @@ import pytest
 from pytest_disagg.errors import DisaggError
 from pytest_disagg.machine import clocks, holding
 from pytest_disagg.machine.clocks import Lock, give_back
-from pytest_disagg.machine.smi import SmiError
+from pytest_disagg.records.nvidia_smi import SmiError
 from tests.standins import nvidia_smi
 
 PAGE = Path(__file__).resolve().parents[3] / "docs/machine.md"

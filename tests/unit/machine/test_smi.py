@@ -6,7 +6,8 @@ import subprocess
 
 import pytest
 
-from pytest_disagg.machine.smi import GpuProcess, SmiError, mine, parse, read, run
+from pytest_disagg.machine.smi import GpuProcess, mine, parse, read
+from pytest_disagg.records.nvidia_smi import SmiError, run
 from tests.standins import nvidia_smi
 
 OLD = """<?xml version="1.0" ?><!DOCTYPE nvidia_smi_log SYSTEM "nvsmi_device_v12.dtd"><nvidia_smi_log>

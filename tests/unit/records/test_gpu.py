@@ -8,6 +8,8 @@ import pytest
 
 from pytest_disagg.records.gpu import Gpu, gpu_type, probe, short_name
 
+QUERY = "--query-gpu=name,driver_version,memory.total --format=csv,noheader,nounits"
+
 
 @pytest.fixture
 def smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -63,10 +65,10 @@ def test_no_tool_and_no_device_mean_no_gpu(smi: Path) -> None:
 def test_a_driver_that_fails_is_said(smi: Path) -> None:
     smi.write_text("#!/bin/sh\necho 'driver/library version mismatch' >&2; exit 18\n")
     found = probe()
-    assert found.error == "nvidia-smi exited with 18: driver/library version mismatch"
+    assert found.error == f"{smi} {QUERY} ended with exit code 18: driver/library version mismatch"
     assert gpu_type(found) == "unknown"
 
 
 def test_a_driver_that_hangs_is_said(smi: Path) -> None:
     smi.write_text("#!/bin/sh\nexec /bin/sleep 60\n")
-    assert probe(timeout_s=0.2).error == "nvidia-smi gave no answer in 0.2 s"
+    assert probe(timeout_s=0.2).error == f"{smi} {QUERY} gave no answer in 0.2 s"

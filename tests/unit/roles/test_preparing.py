@@ -15,7 +15,8 @@ from pytest_disagg.config.case import Case
 from pytest_disagg.engines.sim.engine import SimEngine
 from pytest_disagg.errors import RunError
 from pytest_disagg.machine.host import HostLook
-from pytest_disagg.machine.smi import GpuState, SmiError, parse
+from pytest_disagg.machine.smi import GpuState, parse
+from pytest_disagg.records.nvidia_smi import SmiError
 from pytest_disagg.roles import machine, preparing
 from pytest_disagg.roles.deployment import deployment_facts, deployment_fields, group_of, server_starts, start_seconds
 from pytest_disagg.roles.preparing import HostWatch, await_prepared, prepare

@@ -11,6 +11,7 @@ import pytest
 from pytest_disagg.config.cluster import Cluster
 from pytest_disagg.launch.slurm import checks, node_check
 from pytest_disagg.machine import smi
+from pytest_disagg.records.nvidia_smi import SmiError
 from pytest_disagg.version import __version__
 from tests.standins import nvidia_smi
 from tests.unit.launch.slurm.conftest import MakeCase
@@ -131,7 +132,7 @@ def test_gpus_are_held_against_the_case_s_rules_on_every_node(
 
 def test_a_driver_that_does_not_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def hangs(timeout_s: float) -> None:
-        raise smi.SmiError(f"nvidia-smi gave no answer in {timeout_s:g} s")
+        raise SmiError(f"nvidia-smi gave no answer in {timeout_s:g} s")
 
     monkeypatch.setattr(smi, "read", hangs)
     check = made(tmp_path, machine={"timeout_s": 300.0})["GPU state"]
