@@ -66,6 +66,13 @@ def _options(value: Any) -> Any:
     return tuple(items)
 
 
+def _without_time(options: tuple[str, ...]) -> tuple[str, ...]:
+    for option in options:
+        if option.partition("=")[0] == "--time" or (option.startswith("-t") and not option.startswith("--")):
+            raise unexpected("time_limit, a key of its own: the limits of the run keep within it", shown(option))
+    return options
+
+
 def _variables(value: Any) -> Any:
     if not isinstance(value, dict):
         raise unexpected("a mapping of variables")
@@ -155,7 +162,7 @@ class Cluster(OurBlock):
     mounts: Options = ()
     container_env: Names = ()
     mpi: Line | None = Field(default=None, description="srun --mpi of servers; default: Slurm's own")
-    sbatch: Options = ()
+    sbatch: Annotated[Options, AfterValidator(_without_time)] = ()
     srun: Options = ()
     strip: Options = Field(default=(), description="options that this Slurm does not know, such as --segment")
     environment: Annotated[RoleEnvironments, Section] = RoleEnvironments()

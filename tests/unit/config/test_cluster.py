@@ -136,6 +136,17 @@ clusters:
     assert "an absolute path" in found[4]
 
 
+@pytest.mark.parametrize("option", ["--time=6", "--time", "-t6", "-t 6"])
+def test_a_time_limit_among_other_options_would_be_unknown_to_the_run(tmp_path: Path, option: str) -> None:
+    (line,) = problems(tmp_path, f"clusters:\n  only:\n    sbatch: [--exclusive, {option}]\n")
+    assert line == (
+        f"3: clusters.only.sbatch: found {option!r}, expected time_limit, a key of its own: the limits of the run keep "
+        "within it"
+    )
+    others = ("--time-min=5", "--tmp=9")
+    assert load(write(tmp_path, f"clusters:\n  only:\n    sbatch: [{', '.join(others)}]\n"), None, {}).sbatch == others
+
+
 def test_a_variable_of_the_wrong_form_is_named(tmp_path: Path) -> None:
     (line,) = problems(tmp_path, TWO, {"CLUSTER_LLM_DATA": "relative"}, "first")
     assert line.endswith("(set by CLUSTER_LLM_DATA)")
