@@ -100,15 +100,12 @@ def check_engine(case: Case) -> str | None:
     Raises:
         ConfigError: every key and mode of the file that it cannot serve.
     """
-    from pytest_disagg.config.text import did_you_mean
     from pytest_disagg.engines import registry
 
     if case.engine in registry.names():
         registry.get(case.engine).check(case)
         return None
-    hint = did_you_mean(case.engine, registry.names())
-    known = f"{', '.join(sorted(registry.names()))}{f'; {hint}' if hint else ''}"
-    return f"engine {case.engine!r} is not installed here ({known}): its keys were not looked at"
+    return f"{registry.missing(case.engine)}: its keys were not looked at"
 
 
 def _llm_src(options: argparse.Namespace, environ: Mapping[str, str]) -> Path | None:

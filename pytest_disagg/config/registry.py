@@ -52,6 +52,12 @@ class Registry(Generic[T]):
             self._made[name] = factory() if factory is not None else self._load(name)()
         return self._made[name]
 
+    def missing(self, name: str) -> str:
+        """That there is none of that name here, which a case file may rightly ask for; with the names there are."""
+        known = self.names()
+        hint = did_you_mean(name, known)
+        return f"{self._noun} {name!r} is not installed (known: {', '.join(known)}{f'; {hint}' if hint else ''})"
+
     def _load(self, name: str) -> Callable[[], T]:
         references = self._references().get(name)
         if references is None:

@@ -23,3 +23,4 @@ names = _REGISTRY.names
 register = _REGISTRY.register
 unregister = _REGISTRY.unregister
 get = _REGISTRY.get
+missing = _REGISTRY.missing

@@ -76,8 +76,7 @@ def unrunnable(config: pytest.Config, case: Case, values: Resolved, role: str | 
     deadlines(case, repeats=engine.probe_policy(case.id.mode).repeats(values.repeat) if engine else 1)
     check_filled(case)
     if engine is None:
-        known = ", ".join(engines.names())
-        return f"engine {case.engine!r} is not installed (known: {known}); rehearse it with --disagg-engine sim"
+        return f"{engines.missing(case.engine)}; rehearse it with --disagg-engine sim"
     engine.check(case)
     measures = role in ("BENCHMARK", None)
     return (
@@ -110,8 +109,7 @@ def _client_unavailable(case: Case, values: Resolved) -> str | None:
         if reason and values.client:
             raise UsageError(f"--disagg-client={name}: {reason}")
         return f"client {name}: {reason}" if reason else None
-    known = ", ".join(clients.names())
-    return f"client {name!r} is not installed (known: {known}); measure it with --disagg-client=native"
+    return f"{clients.missing(name)}; measure it with --disagg-client=native"
 
 
 def _nodes(case: Case, engine: Engine) -> str | None:

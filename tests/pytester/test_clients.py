@@ -23,6 +23,13 @@ def test_what_the_file_wants_is_a_skip(project: pytest.Pytester) -> None:
     result.stdout.fnmatch_lines([f"SKIPPED*client aiperf: {MISSING}"])
 
 
+def test_what_nobody_offers_is_a_skip_with_the_nearest_name(project: pytest.Pytester) -> None:
+    write_config(project, "one", WANTS_IT.replace("aiperf", "aiperv"))
+    result = project.runpytest_inprocess("-rs")
+    result.assert_outcomes(skipped=1)
+    result.stdout.fnmatch_lines(["SKIPPED*client 'aiperv' is not installed (known: *native*; did you mean 'aiperf'?)*"])
+
+
 def test_what_the_command_line_wants_is_an_error(project: pytest.Pytester) -> None:
     write_config(project, "one", AGGR)
     result = project.runpytest_inprocess("--disagg-client=aiperf")

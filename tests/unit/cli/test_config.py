@@ -52,7 +52,7 @@ def test_check_asks_the_engine(tmp_path: Path, capsys: pytest.CaptureFixture[str
     path.write_text(f"engine: simm\ncases: [disagg-e2e]\n{GOOD}")
     assert main(["config", "check", str(path)]) == 0
     out = capsys.readouterr().out
-    assert out.startswith(f"{path}: ok (1 case), but engine 'simm' is not installed here (")
+    assert out.startswith(f"{path}: ok (1 case), but engine 'simm' is not installed (known: ")
     assert "did you mean 'sim'?" in out
 
 
