@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,6 +17,7 @@ from pytest_disagg.clients.vllm_bench import VllmBench
 from pytest_disagg.config.blocks import ModelSource
 from pytest_disagg.errors import ConfigError, RunError
 from pytest_disagg.records.sample import RequestSample
+from pytest_disagg.roles import load as load_module
 from pytest_disagg.roles.load import PROBE_SHORTEST_S, Loader, check_loads, load_point
 from pytest_disagg.roles.planning import Planned
 from tests.unit.roles.conftest import LOAD, SessionFactory
@@ -93,15 +96,17 @@ class Starting:
         return RequestSample(0, 0, 0, None, None, 0, (), 0, 0, 8, False, 503, "HTTP 503: starting")
 
 
-def test_an_answer_to_the_probe_is_not_awaited_beyond_the_stage(make_session: SessionFactory) -> None:
-    client = Starting()
+def test_an_answer_to_the_probe_is_not_awaited_beyond_the_stage(
+    make_session: SessionFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, clock = Starting(), itertools.count(0.0, 0.125)
+    monkeypatch.setattr(load_module, "time", SimpleNamespace(monotonic=lambda: next(clock)))
     with (
         pytest.raises(RunError, match=r"waited 1 s \(timeouts.probe_s\).*last seen: HTTP 503: starting"),
         make_session(client=client, timeouts={"probe_s": 1.0}) as session,
     ):
         Loader(session, "http://127.0.0.1:9", list).probe(LOAD)
-    assert 0.5 < client.limits[0] <= 1.0
-    assert client.limits == sorted(client.limits, reverse=True)
-    assert client.limits[-1] < client.limits[0]
+    left_s = (0.875, 0.75, 0.625, 0.5, PROBE_SHORTEST_S)
+    assert client.limits[: len(left_s)] == list(left_s[: len(client.limits)])
     assert client.limits[-1] == PROBE_SHORTEST_S
     assert client.limits == sorted(client.limits, reverse=True)
